@@ -1,0 +1,204 @@
+// Package store is kiln's image store: what was built is kept in a standard
+// OCI image layout, so that other tools can read it as it stands.
+//
+//	DIR/oci-layout      the layout's version
+//	DIR/index.json      the names, each with the manifest or index it stands for
+//	DIR/blobs/          manifests, configurations and layers, by digest
+//	DIR/ingest/         blobs that are being written
+//	DIR/kiln.lock       held while index.json changes
+//
+// Blobs come in through Content, names through Put. A name is written only
+// when every blob it leads to is there, and index.json is replaced as a whole,
+// under a lock that all processes respect: a reader never sees half of it, and
+// writers lose nothing to each other, wherever one of them is killed.
+//
+// The package removes no image and no blob; what does so later has to hold the
+// lock, and must spare blobs that are too young to have a name yet.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/distribution/reference"
+	"github.com/gofrs/flock"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// lockFile is never removed: a lock on a file that another process removes
+// and makes anew would be held twice.
+const lockFile = "kiln.lock"
+
+// lockRetry is how often a lock that another process holds is tried again.
+const lockRetry = 5 * time.Millisecond
+
+// ErrNotFound is returned by Resolve for a name that the store does not have.
+var ErrNotFound = errors.New("no such image in the store")
+
+// A Store is an open image store. Goroutines may share it, and any number of
+// processes may have the same directory open.
+type Store struct {
+	dir     string
+	blobs   content.Store
+	index   indexFile
+	now     func() time.Time
+	commit  sync.Mutex // held by the goroutine that changes the index
+	pending queue      // changes that wait for commit
+}
+
+// An Image is one entry of the store.
+type Image struct {
+	Name    string // full reference, "docker.io/library/app:latest"; "" for an image that was put without one
+	Target  ocispec.Descriptor
+	Created time.Time // as its annotation tells; zero if it has none
+	Stored  time.Time // when Put wrote the entry; zero if another tool did
+}
+
+// Open opens the store in dir, and makes it if it is not there. Temporary
+// files that a killed process left more than a day ago are removed. A store
+// on a read-only file system opens, and only Put fails.
+func Open(dir string) (*Store, error) {
+	s := &Store{dir: dir, index: indexFile{path: filepath.Join(dir, ocispec.ImageIndexFile)}, now: time.Now}
+	if err := s.create(); err != nil {
+		return nil, s.explain("open", err)
+	}
+	s.sweep()
+	blobs, err := openContent(dir)
+	if err != nil {
+		return nil, s.explain("open", err)
+	}
+	s.blobs = blobs
+	if _, err := s.index.read(); err != nil {
+		return nil, s.explain("open", err)
+	}
+	return s, nil
+}
+
+// Dir returns the directory of the layout.
+func (s *Store) Dir() string { return s.dir }
+
+// Content returns the blobs: where exporters write to, and where images that
+// serve as a base are read from. All builds of a process share one.
+func (s *Store) Content() content.Store { return s.blobs }
+
+// Put gives desc the names refs, taking each from the image that has it now.
+// Without names the image is kept under its digest alone. It is an error, and
+// nothing changes, unless all that desc leads to is in the store, whole.
+func (s *Store) Put(ctx context.Context, refs []string, desc ocispec.Descriptor) error {
+	names, err := normalizeAll(refs)
+	if err != nil {
+		return err
+	}
+	c := &change{names: names, desc: desc}
+	s.pending.add(c)
+	s.commit.Lock()
+	defer s.commit.Unlock()
+	if c.done { // by a goroutine that held the lock before us
+		return c.err
+	}
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		s.pending.drop(c)
+		return s.explain("write", err)
+	}
+	defer unlock()
+	s.apply(context.WithoutCancel(ctx), s.pending.take())
+	return c.err
+}
+
+// List returns all images, by name.
+func (s *Store) List(context.Context) ([]Image, error) {
+	idx, err := s.index.read()
+	if err != nil {
+		return nil, s.explain("read", err)
+	}
+	images := make([]Image, 0, len(idx.Manifests))
+	for _, d := range idx.Manifests {
+		images = append(images, imageOf(d))
+	}
+	return images, nil
+}
+
+// Resolve returns the manifest or index that ref stands for: a name with or
+// without tag, a name with a digest, or a digest alone. Where there is none
+// the error is ErrNotFound.
+func (s *Store) Resolve(_ context.Context, ref string) (ocispec.Descriptor, error) {
+	match, err := matcher(ref)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	idx, err := s.index.read()
+	if err != nil {
+		return ocispec.Descriptor{}, s.explain("read", err)
+	}
+	i := slices.IndexFunc(idx.Manifests, match)
+	if i < 0 {
+		return ocispec.Descriptor{}, fmt.Errorf("%q: %w", ref, ErrNotFound)
+	}
+	return bare(idx.Manifests[i]), nil
+}
+
+// matcher returns what tells the entries that ref stands for.
+func matcher(ref string) (func(ocispec.Descriptor) bool, error) {
+	if d, err := digest.Parse(ref); err == nil {
+		return func(e ocispec.Descriptor) bool { return e.Digest == d }, nil
+	}
+	named, err := reference.ParseDockerRef(ref)
+	if err != nil {
+		return nil, fmt.Errorf("image name %q: %w", ref, err)
+	}
+	if d, ok := named.(reference.Digested); ok {
+		return func(e ocispec.Descriptor) bool {
+			return e.Digest == d.Digest() && repositoryOf(nameOf(e)) == named.Name()
+		}, nil
+	}
+	return func(e ocispec.Descriptor) bool { return nameOf(e) == named.String() }, nil
+}
+
+// lock takes the lock between processes; the caller holds s.commit.
+func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
+	l := flock.New(filepath.Join(s.dir, lockFile))
+	if _, err := l.TryLockContext(ctx, lockRetry); err != nil {
+		return nil, err
+	}
+	return func() { _ = l.Close() }, nil // closing lets go of the lock; nothing was written to the file
+}
+
+// create makes what a layout must have, where it is missing.
+func (s *Store) create() error {
+	layout, index := filepath.Join(s.dir, ocispec.ImageLayoutFile), s.index.path
+	if exists(layout) && exists(index) {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Join(s.dir, ocispec.ImageBlobsDir, digest.Canonical.String()), 0o755); err != nil {
+		return err
+	}
+	unlock, err := s.lock(context.Background()) // held for moments only, and Open takes no context
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if !exists(layout) {
+		if err := replaceFile(layout, []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`)); err != nil {
+			return err
+		}
+	}
+	if exists(index) {
+		return nil
+	}
+	return s.index.write(ocispec.Index{})
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
