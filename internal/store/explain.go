@@ -18,7 +18,7 @@ func remedy(err error) string {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "; free some space there, nothing that was stored is lost"
 	case errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission):
-		return "; it must be writable: give it to your user, or choose another place with XDG_STATE_HOME"
+		return "; it must be writable: give it to your user, or choose another place with KILN_STATE_DIR"
 	default:
 		return ""
 	}
