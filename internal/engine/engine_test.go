@@ -1,0 +1,282 @@
+//go:build linux
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/sys/mountinfo"
+	"github.com/tonistiigi/fsutil"
+)
+
+// The test binary is the engine when it is run as "engine serve": Connect
+// executes it again.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "engine" && os.Args[2] == "serve" {
+		os.Exit(serveMain())
+	}
+	os.Exit(m.Run())
+}
+
+func serveMain() int {
+	o, err := DefaultOptions(os.Getenv)
+	if v := os.Getenv("TEST_VERSION"); v != "" {
+		o.Version = v
+	}
+	if err == nil {
+		err = Serve(context.Background(), o)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 3
+	}
+	return 0
+}
+
+// testRuntime is the OCI runtime of the tests: the one that the repository
+// builds for itself, or the machine's.
+func testRuntime(t *testing.T) string {
+	t.Helper()
+	asked := os.Getenv("KILN_RUNTIME")
+	if asked == "" {
+		beside, err := filepath.Abs("../../bin/runc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(beside); err == nil {
+			asked = beside
+		}
+	}
+	path, err := findRuntime(t.Context(), asked)
+	if err != nil {
+		t.Fatalf("%v\nthe tests need it too: run scripts/runtime.sh bin", err)
+	}
+	return path
+}
+
+// newOptions are the options of an engine of the test's own. Whatever is left
+// of it ends with the test.
+func newOptions(t *testing.T) Options {
+	t.Helper()
+	return optionsIn(t, t.TempDir())
+}
+
+func optionsIn(t *testing.T, dir string) Options {
+	t.Helper()
+	o := Options{
+		StateDir:     filepath.Join(dir, "state"),
+		RuntimeDir:   filepath.Join(dir, "run"),
+		Runtime:      testRuntime(t),
+		Idle:         time.Minute,
+		Entitlements: []string{"network.host"},
+		LogLevel:     "info",
+		Version:      buildVersion(),
+	}
+	t.Cleanup(func() { cleanUp(t, o) })
+	return o
+}
+
+// cleanUp ends the engine of o and fails the test if anything of it is left.
+func cleanUp(t *testing.T, o Options) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := Stop(ctx, o, true); err != nil {
+		t.Errorf("stop at the end: %v", err)
+	}
+	if t.Failed() {
+		if b, err := os.ReadFile(Log(o)); err == nil {
+			t.Logf("engine.log:\n%s", b)
+		}
+	}
+	if _, err := os.Stat(o.root()); err != nil {
+		return
+	}
+	if err := sweep(ctx, o.root(), ""); err != nil {
+		t.Errorf("sweep at the end: %v", err)
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(o.root()))
+	if err != nil || len(mounts) > 0 {
+		t.Errorf("mounts are left: %v, %v", mounts, err)
+	}
+}
+
+func connect(t *testing.T, o Options) *Engine {
+	t.Helper()
+	e, err := Connect(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+// newClient is BuildKit's client over an engine.
+func newClient(t *testing.T, e *Engine) *client.Client {
+	t.Helper()
+	c, err := client.New(t.Context(), "", client.WithContextDialer(e.Dial))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// stepDir is a directory with the static program of testdata/step.
+var stepDir = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "kiln-step-")
+	if err != nil {
+		return "", err
+	}
+	cmd := osexec.Command("go", "build", "-o", filepath.Join(dir, "step"), "./testdata/step")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build testdata/step: %w: %s", err, out)
+	}
+	return dir, nil
+})
+
+// A step is a RUN step for build.
+type step struct {
+	args    []string
+	options []llb.RunOption
+}
+
+func run(args ...string) step { return step{args: append([]string{"/step"}, args...)} }
+
+// build runs steps one after another on a root file system that holds nothing
+// but the step program, and returns what they left, in a directory. Started is
+// called when a step prints.
+func build(ctx context.Context, t *testing.T, c *client.Client, started func(), steps ...step) (string, error) {
+	t.Helper()
+	dir, err := stepDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := fsutil.NewFS(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := llb.Scratch().File(llb.Copy(llb.Local("step", llb.SharedKeyHint("step")), "step", "/step"))
+	for _, s := range steps {
+		state = state.Run(append(s.options, llb.Args(s.args))...).Root()
+	}
+	def, err := state.Marshal(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := t.TempDir()
+	status := make(chan *client.SolveStatus)
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		for s := range status {
+			if len(s.Logs) > 0 && started != nil {
+				started()
+				started = nil
+			}
+		}
+	}()
+	_, err = c.Solve(ctx, def, client.SolveOpt{
+		LocalMounts: map[string]fsutil.FS{"step": files},
+		Exports:     []client.ExportEntry{{Type: client.ExporterLocal, OutputDir: out}},
+	}, status)
+	<-followed
+	return out, err
+}
+
+func mustBuild(t *testing.T, c *client.Client, steps ...step) string {
+	t.Helper()
+	out, err := build(t.Context(), t, c, nil, steps...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if is() {
+			return
+		}
+	}
+	t.Fatalf("%s: not within 20s", what)
+}
+
+func isGone(pid int) bool { return syscall.Kill(pid, 0) != nil }
+
+// field is a line of /proc/PID/status.
+func field(status, name string) string {
+	for line := range strings.Lines(status) {
+		if v, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
+func TestConnectStartsAndStops(t *testing.T) {
+	o := newOptions(t)
+	e := connect(t, o)
+	if !e.Started || e.Note != "" || e.Version() != o.Version {
+		t.Errorf("got started %v, note %q, version %q", e.Started, e.Note, e.Version())
+	}
+	again := connect(t, o)
+	if again.Started || again.Status.PID != e.Status.PID {
+		t.Errorf("the second Connect got process %d (started %v), the first %d", again.Status.PID, again.Started, e.Status.PID)
+	}
+	info, err := newClient(t, e).Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.BuildkitVersion.Package; got != "github.com/moby/buildkit" {
+		t.Errorf("the engine is of package %q", got)
+	}
+	s, err := Query(t.Context(), o)
+	if err != nil || !s.Healthy || s.PID != e.Status.PID || s.Uses != 2 {
+		t.Errorf("Query: %+v, %v; want 2 uses", s, err)
+	}
+	e.Close()
+	again.Close()
+	if err := Stop(t.Context(), o, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{o.socket(), recordPath(o)} {
+		if _, err := os.Stat(path); !os.IsNotExist(err) {
+			t.Errorf("%s is left: %v", path, err)
+		}
+	}
+	eventually(t, "the process ends", func() bool { return isGone(e.Status.PID) })
+	if s, err := Query(t.Context(), o); err != nil || s.Running {
+		t.Errorf("after Stop: %+v, %v", s, err)
+	}
+	if err := Stop(t.Context(), o, false); err != nil {
+		t.Errorf("Stop of none: %v", err)
+	}
+}
+
+func TestRunIsUnderSeccomp(t *testing.T) {
+	o := newOptions(t)
+	out := mustBuild(t, newClient(t, connect(t, o)), run("status"), run("refused"))
+	b, err := os.ReadFile(filepath.Join(out, "status"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := field(string(b), "Seccomp"); got != "2" {
+		t.Errorf("Seccomp: %q, want 2 (filter)", got)
+	}
+	if _, err := os.Stat(filepath.Join(out, "refused")); err != nil {
+		t.Error(err)
+	}
+}
