@@ -178,7 +178,7 @@ type nearFunc func(name string, among []string) string
 
 // near returns a sentence that offers the nearest name, or nothing.
 func near(name string, among []string) string {
-	if n := nearest(name, among); n != "" {
+	if n := config.Nearest(name, among); n != "" {
 		return fmt.Sprintf(" Did you mean %q?", n)
 	}
 	return ""
