@@ -40,7 +40,7 @@ var errSilent = errors.New("the engine doesn't answer")
 func Connect(ctx context.Context, o Options) (*Engine, error) {
 	f, err := find(ctx, o)
 	if err == nil {
-		if f.status.Version == o.Version {
+		if f.status.isOf(o) {
 			e, err := f.attach(ctx)
 			if !errors.Is(err, errAbsent) {
 				return e, err
@@ -93,7 +93,7 @@ func connectLocked(ctx context.Context, o Options) (*Engine, error) {
 		return nil, err
 	}
 	old := f.status
-	if old.Version != o.Version && old.Uses == 0 {
+	if !old.isOf(o) && old.Uses == 0 {
 		f.conn.Close()
 		if err := tellStop(ctx, old.Socket, false); err != nil && isKiln(old.PID) {
 			syscall.Kill(old.PID, syscall.SIGTERM)
@@ -104,7 +104,7 @@ func connectLocked(ctx context.Context, o Options) (*Engine, error) {
 	if errors.Is(err, errAbsent) {
 		return start(ctx, o)
 	}
-	if err == nil && old.Version != o.Version {
+	if err == nil && !old.isOf(o) {
 		e.Note = fmt.Sprintf("the engine of another kiln (%s) is at work and is used as it is; once it is idle, the next build replaces it", old.Version)
 	}
 	return e, err
@@ -260,10 +260,10 @@ func (f *found) attach(ctx context.Context) (*Engine, error) {
 		dial: func(ctx context.Context) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		},
-		close: func() error {
+		close: func() {
 			release()
 			<-lost
-			return conn.Close()
+			conn.Close()
 		},
 	}, nil
 }
@@ -356,15 +356,15 @@ func attachedChild(ctx context.Context, o Options) (*Engine, error) {
 	}
 	e.Started, e.Status.InProcess = true, true
 	release := e.close
-	e.close = func() error {
-		err := release()
+	e.close = func() {
+		release()
 		proc.Signal(syscall.SIGTERM)
 		select {
 		case <-gone:
 		case <-time.After(drainWait):
 			proc.Kill()
 		}
-		return errors.Join(err, os.RemoveAll(dir))
+		os.RemoveAll(dir)
 	}
 	return e, nil
 }

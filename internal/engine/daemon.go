@@ -77,7 +77,7 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 		return nil, err
 	}
 	d.about = Status{
-		Running: true, Healthy: true, PID: os.Getpid(), Version: o.Version, BuildKit: buildKitVersion(),
+		Running: true, Healthy: true, PID: os.Getpid(), Version: o.Version, Build: build(), BuildKit: buildKitVersion(),
 		StateDir: o.StateDir, Runtime: ociRuntime, Snapshots: snapshotter(o.root()).Name,
 		Rootless: userns.RunningInUserNS(), Started: time.Now(), Idle: o.Idle, CacheMax: limit,
 	}

@@ -45,7 +45,7 @@ type Engine struct {
 
 	dial  func(ctx context.Context) (net.Conn, error)
 	lost  <-chan struct{}
-	close func() error
+	close func()
 }
 
 // Dial opens a connection to the engine. The address is ignored: it is there
@@ -61,7 +61,7 @@ func (e *Engine) Lost() <-chan struct{} { return e.lost }
 
 // Close lets go of the engine. One in this process ends; another ends by itself
 // when it has been idle for long enough.
-func (e *Engine) Close() error { return e.close() }
+func (e *Engine) Close() { e.close() }
 
 // Status describes an engine.
 type Status struct {
@@ -69,6 +69,7 @@ type Status struct {
 	Healthy   bool          `json:"healthy"`            // and it answers
 	PID       int           `json:"pid,omitempty"`      // as seen from outside its namespaces
 	Version   string        `json:"version,omitempty"`  // of kiln
+	Build     string        `json:"build,omitempty"`    // tells builds of that version apart
 	BuildKit  string        `json:"buildkit,omitempty"` // of the BuildKit in it
 	StateDir  string        `json:"stateDir,omitempty"`
 	Socket    string        `json:"socket,omitempty"`

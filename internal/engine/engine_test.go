@@ -31,9 +31,6 @@ func TestMain(m *testing.M) {
 
 func serveMain() int {
 	o, err := DefaultOptions(os.Getenv)
-	if v := os.Getenv("TEST_VERSION"); v != "" {
-		o.Version = v
-	}
 	if err == nil {
 		err = Serve(context.Background(), o)
 	}
@@ -81,7 +78,7 @@ func optionsIn(t *testing.T, dir string) Options {
 		Idle:         time.Minute,
 		Entitlements: []string{"network.host"},
 		LogLevel:     "info",
-		Version:      buildVersion(),
+		Version:      "v1.0.0",
 	}
 	t.Cleanup(func() { cleanUp(t, o) })
 	return o
@@ -146,7 +143,7 @@ var stepDir = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// A step is a RUN step for build.
+// A step is a RUN step for solve.
 type step struct {
 	args    []string
 	options []llb.RunOption
@@ -154,10 +151,10 @@ type step struct {
 
 func run(args ...string) step { return step{args: append([]string{"/step"}, args...)} }
 
-// build runs steps one after another on a root file system that holds nothing
+// solve runs steps one after another on a root file system that holds nothing
 // but the step program, and returns what they left, in a directory. Started is
 // called when a step prints.
-func build(ctx context.Context, t *testing.T, c *client.Client, started func(), steps ...step) (string, error) {
+func solve(ctx context.Context, t *testing.T, c *client.Client, started func(), steps ...step) (string, error) {
 	t.Helper()
 	dir, err := stepDir()
 	if err != nil {
@@ -197,7 +194,7 @@ func build(ctx context.Context, t *testing.T, c *client.Client, started func(), 
 
 func mustBuild(t *testing.T, c *client.Client, steps ...step) string {
 	t.Helper()
-	out, err := build(t.Context(), t, c, nil, steps...)
+	out, err := solve(t.Context(), t, c, nil, steps...)
 	if err != nil {
 		t.Fatal(err)
 	}

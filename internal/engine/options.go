@@ -25,7 +25,7 @@ type Options struct {
 	Entitlements []string      // what builds may ask for: "network.host", "security.insecure"
 	Steps        int           // most RUN steps at once; 0 decides by the number of CPUs
 	LogLevel     string        // of the engine's log: "error", "warning", "info" or "debug"
-	Version      string        // of this kiln, with something that tells its builds apart
+	Version      string        // of this kiln; builds of one version are told apart besides
 }
 
 // A Variable is an environment variable that DefaultOptions reads.
@@ -46,7 +46,8 @@ var variables = []Variable{
 
 const (
 	defaultIdle = 10 * time.Minute
-	maxSocket   = 107 // bytes of a unix socket's path, unix(7)
+	envVersion  = "KILN_ENGINE_VERSION" // from a starter to the engine: only cmd/kiln knows its version
+	maxSocket   = 107                   // bytes of a unix socket's path, unix(7)
 )
 
 // DefaultOptions are the options that the environment asks for. It makes no
@@ -57,7 +58,10 @@ func DefaultOptions(getenv func(string) string) (Options, error) {
 		Idle:         defaultIdle,
 		Entitlements: []string{"network.host"},
 		LogLevel:     "info",
-		Version:      buildVersion(),
+		Version:      getenv(envVersion),
+	}
+	if o.Version == "" {
+		o.Version = moduleVersion()
 	}
 	var err error
 	if o.StateDir, err = stateDir(getenv); err != nil {
@@ -202,5 +206,6 @@ func (o Options) environ() []string {
 		"KILN_ENGINE_CACHE=" + size,
 		"KILN_ENGINE_ALLOW=" + allow,
 		"KILN_ENGINE_LOG=" + o.LogLevel,
+		envVersion + "=" + o.Version,
 	}
 }

@@ -6,20 +6,21 @@ import (
 	"runtime/debug"
 )
 
-// buildVersion is kiln's version with the identity of this build, so that an
-// engine of yesterday's build is told from one of today's.
-func buildVersion() string {
-	version := "devel"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		version = info.Main.Version
+func moduleVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
 	}
-	id := buildID()
-	if id == "" {
-		return version
-	}
-	sum := sha256.Sum256([]byte(id))
-	return version + "+" + hex.EncodeToString(sum[:6])
+	return "(devel)"
 }
+
+// build tells yesterday's build of a version from today's.
+func build() string {
+	sum := sha256.Sum256([]byte(buildID()))
+	return hex.EncodeToString(sum[:6])
+}
+
+// isOf reports whether the engine is part of this very kiln.
+func (s Status) isOf(o Options) bool { return s.Version == o.Version && s.Build == build() }
 
 // buildKitVersion is the version of the BuildKit module linked in.
 func buildKitVersion() string {
