@@ -1,0 +1,6 @@
+target "gateway" {
+  inherits = ["go-service"]
+  variants = ["prod", "dev"]
+  args     = { SERVICE = "gateway" }
+  tags     = ["${image("gateway")}-${variant}"]
+}

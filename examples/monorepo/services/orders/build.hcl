@@ -1,0 +1,6 @@
+target "orders" {
+  inherits = ["go-service"]
+  variants = ["prod", "dev"]
+  args     = { SERVICE = "orders" }
+  tags     = ["${image("orders")}-${variant}"]
+}

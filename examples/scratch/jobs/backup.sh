@@ -1,0 +1,4 @@
+#!/bin/sh
+# Writes what is in /srv to standard output.
+set -eu
+tar -C /srv -czf - .
