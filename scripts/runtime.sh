@@ -96,20 +96,8 @@ links() {
 }
 
 # fetch_debian: libseccomp's headers and archive, unpacked into the cache, not
-# installed. It needs apt-get and no rights.
-fetch_debian() {
-	command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || return 1
-	if [ "$(id -u)" = 0 ] && ! apt-cache show libseccomp-dev >/dev/null 2>&1; then
-		apt-get update -q >"$work/apt.log" 2>&1 || true
-	fi
-	(cd "$work" && apt-get download -q libseccomp-dev >>"$work/apt.log" 2>&1) || return 1
-	rm -rf "$cache/seccomp.new"
-	for deb in "$work"/libseccomp-dev_*.deb; do
-		dpkg-deb -x "$deb" "$cache/seccomp.new" || return 1
-	done
-	rm -rf "$cache/seccomp"
-	mv "$cache/seccomp.new" "$cache/seccomp"
-}
+# installed.
+fetch_debian() { sh "$root/scripts/debs.sh" "$cache/seccomp" libseccomp-dev >"$work/apt.log" 2>&1; }
 
 # flags_in DIR: compiler flags for an unpacked libseccomp-dev.
 flags_in() {

@@ -34,41 +34,42 @@ import (
 )
 
 // newController opens the state below o.root and puts BuildKit together over
-// it. Stopping is closed when no new work should begin.
-func newController(ctx context.Context, o Options, runtime string, stopping <-chan struct{}) (*control.Controller, error) {
+// it, with the worker that does the work. Stopping is closed when no new work
+// should begin.
+func newController(ctx context.Context, o Options, runtime string, stopping <-chan struct{}) (*control.Controller, *base.Worker, error) {
 	if v := buildKitVersion(); v != "" {
 		version.Version = v // else a client is told "v0.0.0+unknown"
 	}
 	sessions, err := session.NewManager()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	hosts := resolver.NewRegistryConfig(nil)
 	w, err := newWorker(ctx, o, runtime, hosts)
 	if err != nil {
-		return nil, fmt.Errorf("worker: %w", err)
+		return nil, nil, fmt.Errorf("worker: %w", err)
 	}
 	workers := &worker.Controller{}
 	if err := workers.Add(w); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	gw, err := gateway.NewGatewayFrontend(workers.Infos(), nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	cache, err := bboltcachestorage.NewStore(filepath.Join(o.root(), "cache.db"))
 	if err != nil {
-		return nil, fmt.Errorf("cache.db: %w", err)
+		return nil, nil, fmt.Errorf("cache.db: %w", err)
 	}
 	history, err := boltutil.SafeOpen(filepath.Join(o.root(), "history.db"), 0o600, &bolt.Options{
 		FreelistType:   bolt.FreelistMapType,
 		NoFreelistSync: true,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("history.db: %w", err)
+		return nil, nil, fmt.Errorf("history.db: %w", err)
 	}
 	exporters, importers := cacheKinds(sessions, w, hosts)
-	return control.NewController(control.Opt{
+	c, err := control.NewController(control.Opt{
 		SessionManager:   sessions,
 		WorkerController: workers,
 		Frontends: map[string]frontend.Frontend{
@@ -87,6 +88,7 @@ func newController(ctx context.Context, o Options, runtime string, stopping <-ch
 		GarbageCollect:            w.GarbageCollect,
 		GracefulStop:              stopping,
 	})
+	return c, w, err
 }
 
 // cacheKinds are the places that build cache can be written to and read from.

@@ -16,7 +16,9 @@ import (
 	"github.com/moby/buildkit/control"
 	"github.com/moby/buildkit/util/grpcerrors"
 	_ "github.com/moby/buildkit/util/grpcutil/encoding/proto" // BuildKit's messages marshal themselves
+	"github.com/moby/buildkit/worker/base"
 	"github.com/moby/sys/userns"
+	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
@@ -31,10 +33,13 @@ const (
 	settleWait = 3 * time.Second  // for their RUN processes
 )
 
+const collectEvery = time.Second // at most
+
 // A daemon is BuildKit's controller behind a gRPC server, with an account of
 // who uses it.
 type daemon struct {
 	controller *control.Controller
+	worker     *base.Worker
 	server     *grpc.Server
 	health     *health.Server
 	uses       *uses
@@ -68,7 +73,7 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 	d := &daemon{options: o, uses: newUses(), health: health.NewServer(), stopping: make(chan struct{}), ending: make(chan struct{})}
 	// The controller outlives ctx: it ends in stop, not when the caller is
 	// told to.
-	d.controller, err = newController(context.WithoutCancel(ctx), o, ociRuntime, d.stopping)
+	d.controller, d.worker, err = newController(context.WithoutCancel(ctx), o, ociRuntime, d.stopping)
 	if err != nil {
 		return nil, tellDisk(o.StateDir, fmt.Errorf("open the engine's state in %s: %w", o.root(), err))
 	}
@@ -97,11 +102,39 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 
 // serve answers on l until the daemon closes.
 func (d *daemon) serve(l net.Listener) error {
+	collected := make(chan struct{})
+	ended := make(chan struct{})
+	go func() { defer close(collected); d.collect(ended) }()
 	err := d.server.Serve(l)
+	close(ended)
+	<-collected
 	if errors.Is(err, grpc.ErrServerStopped) {
 		return nil
 	}
 	return err
+}
+
+// collect gives back the room of what failed builds left half made. BuildKit
+// would do so a minute later: on a disk that such a build has filled, every
+// build until then would fail too.
+func (d *daemon) collect(ended <-chan struct{}) {
+	for {
+		select {
+		case <-ended:
+			return
+		case <-d.uses.failed:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), cancelWait)
+		if err := d.worker.GarbageCollect(ctx); err != nil {
+			logrus.Warnf("collect what a failed build left: %v", err)
+		}
+		cancel()
+		select {
+		case <-ended:
+			return
+		case <-time.After(collectEvery):
+		}
+	}
 }
 
 func (d *daemon) status() Status {

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,7 +25,14 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "engine" && os.Args[2] == "serve" {
 		os.Exit(serveMain())
 	}
-	os.Exit(m.Run())
+	if mode := os.Getenv("TEST_HELPER"); mode != "" {
+		os.Exit(helperMain(mode))
+	}
+	code := m.Run()
+	if dir, err := stepDir(); err == nil {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
 }
 
 func serveMain() int {
@@ -152,17 +158,16 @@ type step struct {
 func run(args ...string) step { return step{args: append([]string{"/step"}, args...)} }
 
 // solve runs steps one after another on a root file system that holds nothing
-// but the step program, and returns what they left, in a directory. Started is
-// called when a step prints.
-func solve(ctx context.Context, t *testing.T, c *client.Client, started func(), steps ...step) (string, error) {
-	t.Helper()
+// but the step program, and leaves what they left in the directory out.
+// Started is called when a step prints; it may be nil.
+func solve(ctx context.Context, c *client.Client, out string, started func(), steps ...step) error {
 	dir, err := stepDir()
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	files, err := fsutil.NewFS(dir)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	state := llb.Scratch().File(llb.Copy(llb.Local("step", llb.SharedKeyHint("step")), "step", "/step"))
 	for _, s := range steps {
@@ -170,9 +175,8 @@ func solve(ctx context.Context, t *testing.T, c *client.Client, started func(), 
 	}
 	def, err := state.Marshal(ctx)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	out := t.TempDir()
 	status := make(chan *client.SolveStatus)
 	followed := make(chan struct{})
 	go func() {
@@ -189,16 +193,35 @@ func solve(ctx context.Context, t *testing.T, c *client.Client, started func(), 
 		Exports:     []client.ExportEntry{{Type: client.ExporterLocal, OutputDir: out}},
 	}, status)
 	<-followed
-	return out, err
+	return err
 }
 
-func mustBuild(t *testing.T, c *client.Client, steps ...step) string {
+func mustSolve(t *testing.T, c *client.Client, steps ...step) (out string) {
 	t.Helper()
-	out, err := solve(t.Context(), t, c, nil, steps...)
-	if err != nil {
+	out = t.TempDir()
+	if err := solve(t.Context(), c, out, nil, steps...); err != nil {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// solveUntilPrint begins a build, waits until a step of it prints, and returns
+// a channel with its end.
+func solveUntilPrint(t *testing.T, c *client.Client, steps ...step) <-chan error {
+	t.Helper()
+	printed, ended := make(chan struct{}), make(chan error, 1)
+	out := t.TempDir()
+	go func() {
+		ended <- solve(context.WithoutCancel(t.Context()), c, out, func() { close(printed) }, steps...)
+	}()
+	select {
+	case <-printed:
+	case err := <-ended:
+		t.Fatalf("the build ended before it printed: %v", err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("the build prints nothing")
+	}
+	return ended
 }
 
 func eventually(t *testing.T, what string, is func() bool) {
@@ -211,7 +234,12 @@ func eventually(t *testing.T, what string, is func() bool) {
 	t.Fatalf("%s: not within 20s", what)
 }
 
-func isGone(pid int) bool { return syscall.Kill(pid, 0) != nil }
+// isGone reports whether the process has ended, though its parent may not have
+// looked yet.
+func isGone(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	return err != nil || strings.HasPrefix(field(string(b), "State"), "Z")
+}
 
 // field is a line of /proc/PID/status.
 func field(status, name string) string {
@@ -265,7 +293,7 @@ func TestConnectStartsAndStops(t *testing.T) {
 
 func TestRunIsUnderSeccomp(t *testing.T) {
 	o := newOptions(t)
-	out := mustBuild(t, newClient(t, connect(t, o)), run("status"), run("refused"))
+	out := mustSolve(t, newClient(t, connect(t, o)), run("status"), run("refused"))
 	b, err := os.ReadFile(filepath.Join(out, "status"))
 	if err != nil {
 		t.Fatal(err)

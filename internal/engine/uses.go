@@ -15,6 +15,8 @@ import (
 // BuildKit under way. Asking how it is is no use. It is a stats.Handler of the
 // gRPC server.
 type uses struct {
+	failed chan struct{} // gets a value when a request of BuildKit fails; holds one
+
 	mu sync.Mutex // guards what follows
 
 	n       int
@@ -23,7 +25,9 @@ type uses struct {
 	zero    chan struct{} // closed when n is 0 and refused is true
 }
 
-func newUses() *uses { return &uses{last: time.Now(), zero: make(chan struct{})} }
+func newUses() *uses {
+	return &uses{failed: make(chan struct{}, 1), last: time.Now(), zero: make(chan struct{})}
+}
 
 // begin counts an attached kiln, unless the daemon is about to stop.
 func (u *uses) begin() bool {
@@ -107,11 +111,18 @@ func (u *uses) HandleRPC(ctx context.Context, s stats.RPCStats) {
 	if ctx.Value(isUse{}) == nil {
 		return
 	}
-	switch s.(type) {
+	switch s := s.(type) {
 	case *stats.Begin:
 		u.add(1)
 	case *stats.End:
 		u.add(-1)
+		if s.Error == nil {
+			return
+		}
+		select {
+		case u.failed <- struct{}{}:
+		default:
+		}
 	}
 }
 
