@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	_ "crypto/sha256" // go-digest knows the algorithms that are linked in
+	_ "crypto/sha512"
 	"errors"
 	"fmt"
 	"strings"
