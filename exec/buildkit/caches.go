@@ -1,0 +1,199 @@
+package buildkit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+
+	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// prepareStores opens the OCI layouts and local caches that a job reads.
+func (s *Solver) prepareStores(j *job) error {
+	for _, l := range j.req.Layouts {
+		if err := s.prepareLayout(j, l); err != nil {
+			return fmt.Errorf("context %q: %w", l.Name, err)
+		}
+	}
+	for _, c := range j.req.CacheFrom {
+		entry, ok, err := s.cacheImport(c)
+		if err != nil {
+			return err
+		}
+		if ok {
+			j.cacheIn = append(j.cacheIn, entry)
+		}
+	}
+	return nil
+}
+
+// layoutID names the store of a layout for the daemon.
+func layoutID(path string) string {
+	sum := sha256.Sum256([]byte(path))
+	return "layout-" + hex.EncodeToString(sum[:8])
+}
+
+func (s *Solver) prepareLayout(j *job, l Layout) error {
+	path := s.abs(l.Path)
+	index, err := readIndex(path)
+	if err != nil {
+		return err
+	}
+	digest := l.Digest
+	if digest == "" {
+		tag := l.Tag
+		if tag == "" {
+			tag = "latest"
+		}
+		desc := findTag(index, tag, l.Tag == "")
+		if desc == nil {
+			return fmt.Errorf("the OCI layout %s has no image %q", l.Path, tag)
+		}
+		digest = desc.Digest.String()
+	}
+	store, err := contentlocal.NewStore(path)
+	if err != nil {
+		return err
+	}
+	id := layoutID(path)
+	s.caches["oci:"+id] = store
+	j.req.Attrs["context:"+l.Name] = "oci-layout://" + id + "@" + digest
+	return nil
+}
+
+func readIndex(dir string) (*ocispec.Index, error) {
+	data, err := os.ReadFile(filepath.Join(dir, ocispec.ImageIndexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not an OCI layout: it has no %s: %w", dir, ocispec.ImageIndexFile, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var index ocispec.Index
+	if err := json.Unmarshal(data, &index); err != nil {
+		return nil, fmt.Errorf("%s is not an OCI layout: %s: %w", dir, ocispec.ImageIndexFile, err)
+	}
+	return &index, nil
+}
+
+// findTag returns the image of that tag; with lone, also the only one there is.
+func findTag(index *ocispec.Index, tag string, lone bool) *ocispec.Descriptor {
+	for _, d := range index.Manifests {
+		if d.Annotations[ocispec.AnnotationRefName] == tag || d.Annotations["io.containerd.image.name"] == tag {
+			return &d
+		}
+	}
+	if lone && len(index.Manifests) == 1 {
+		return &index.Manifests[0]
+	}
+	return nil
+}
+
+// cacheImport completes a cache source; ok is false for one that cannot be
+// there, which is no mistake: the first build has none.
+func (s *Solver) cacheImport(c Cache) (entry gateway.CacheOptionsEntry, ok bool, err error) {
+	attrs := maps.Clone(c.Attrs)
+	if attrs == nil {
+		attrs = map[string]string{}
+	}
+	entry = gateway.CacheOptionsEntry{Type: c.Type, Attrs: attrs}
+	if c.Type != "local" {
+		return entry, s.cacheCredentials(c.Type, attrs), nil
+	}
+	path := s.abs(attrs["src"])
+	attrs["src"] = path
+	index, err := readIndex(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return entry, false, nil
+	}
+	if err != nil {
+		return entry, false, fmt.Errorf("cache source: %w", err)
+	}
+	if attrs["digest"] == "" {
+		tag := attrs["tag"]
+		if tag == "" {
+			tag = "latest"
+		}
+		desc := findTag(index, tag, false)
+		if desc == nil {
+			return entry, false, nil
+		}
+		attrs["digest"] = desc.Digest.String()
+	}
+	store, err := contentlocal.NewStore(path)
+	s.caches["local:"+path] = store
+	return entry, err == nil, err
+}
+
+// cacheEntries puts cache sources in the form that builds of their own take.
+func cacheEntries(in []gateway.CacheOptionsEntry) []client.CacheOptionsEntry {
+	var out []client.CacheOptionsEntry
+	for _, e := range in {
+		out = append(out, client.CacheOptionsEntry{Type: e.Type, Attrs: maps.Clone(e.Attrs)})
+	}
+	return out
+}
+
+// cacheExports returns the job's cache destinations.
+func (s *Solver) cacheExports(j *job) []client.CacheOptionsEntry {
+	var out []client.CacheOptionsEntry
+	for _, c := range j.req.CacheTo {
+		attrs := maps.Clone(c.Attrs)
+		if attrs == nil {
+			attrs = map[string]string{}
+		}
+		if c.Type == "local" {
+			attrs["dest"] = s.abs(attrs["dest"])
+		}
+		if s.cacheCredentials(c.Type, attrs) {
+			out = append(out, client.CacheOptionsEntry{Type: c.Type, Attrs: attrs})
+		}
+	}
+	return out
+}
+
+// fromEnv are the attributes that a cache takes from the environment where
+// the build file has none.
+var fromEnv = map[string][]struct{ attr, env string }{
+	"gha": {
+		{"token", "ACTIONS_RUNTIME_TOKEN"}, {"url_v2", "ACTIONS_RESULTS_URL"}, {"url", "ACTIONS_CACHE_URL"},
+	},
+	"s3": {
+		{"access_key_id", "AWS_ACCESS_KEY_ID"}, {"secret_access_key", "AWS_SECRET_ACCESS_KEY"},
+		{"session_token", "AWS_SESSION_TOKEN"}, {"region", "AWS_REGION"},
+	},
+	"azblob": {
+		{"account_url", "BUILDKIT_AZURE_STORAGE_ACCOUNT_URL"}, {"secret_access_key", "BUILDKIT_AZURE_STORAGE_SECRET_ACCESS_KEY"},
+	},
+}
+
+// cacheCredentials completes the attributes of a cache from the environment,
+// and reports whether the cache can be used: outside of GitHub's runners
+// there is no gha cache.
+func (s *Solver) cacheCredentials(typ string, attrs map[string]string) bool {
+	for _, f := range fromEnv[typ] {
+		value := s.opt.Getenv(f.env)
+		if attrs[f.attr] == "" && value != "" {
+			attrs[f.attr] = value
+		}
+	}
+	for _, secret := range []string{"token", "secret_access_key", "session_token"} {
+		s.redact.add([]byte(attrs[secret]))
+	}
+	if typ != "gha" {
+		return true
+	}
+	if attrs["url_v2"] != "" && attrs["version"] == "" && s.opt.Getenv("ACTIONS_CACHE_SERVICE_V2") != "" {
+		attrs["version"] = "2"
+	}
+	return attrs["token"] != "" && (attrs["url"] != "" || attrs["url_v2"] != "")
+}

@@ -1,0 +1,133 @@
+package buildkit
+
+import (
+	"context"
+	"maps"
+
+	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver/pb"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kilnbuild/kiln/exec"
+)
+
+// Export implements [exec.Result]: a build beside the shared one asks for the
+// same definitions, which the daemon still holds, and exports them.
+func (r *sharedResult) Export(ctx context.Context) (exec.Output, error) {
+	var out exec.Output
+	addAnswer(&out, r.solved.meta, r.j.req.Call)
+	outs, err := r.s.outputs(r.j)
+	if err != nil {
+		return exec.Output{}, err
+	}
+	if len(outs.list) == 0 && len(r.j.req.CacheTo) == 0 {
+		return out, nil
+	}
+	ctx, stop := r.s.bound(ctx)
+	defer stop()
+	if err := r.s.exports.Acquire(ctx, 1); err != nil {
+		return exec.Output{}, context.Cause(ctx)
+	}
+	defer r.s.exports.Release(1)
+	unlock, err := outs.lock(ctx)
+	if err != nil {
+		return exec.Output{}, err
+	}
+	defer unlock()
+	resp, err := r.run(ctx, outs)
+	if err != nil {
+		outs.discard()
+		return exec.Output{}, r.s.explain(ctx, r.j, err)
+	}
+	return outs.commit(ctx, resp)
+}
+
+// run has all outputs written, and returns the exporters' answers.
+func (r *sharedResult) run(ctx context.Context, outs *outputs) (map[string]string, error) {
+	entries, err := outs.entries()
+	if err != nil {
+		return nil, err
+	}
+	resp := map[string]string{}
+	for i, batch := range batches(entries) {
+		opt := client.SolveOpt{
+			Exports:       batch,
+			Internal:      true,
+			Session:       []session.Attachable{r.s.creds.auth()},
+			FrontendAttrs: map[string]string{},
+		}
+		if epoch, ok := r.j.req.Attrs["build-arg:SOURCE_DATE_EPOCH"]; ok {
+			opt.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"] = epoch // exporters take it from there
+		}
+		for _, c := range r.s.cacheExports(r.j) {
+			if i == 0 || c.Type == "inline" { // which goes into each image
+				opt.CacheExports = append(opt.CacheExports, c)
+			}
+		}
+		res, err := r.s.conn.client.Build(ctx, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+			return r.s.assemble(ctx, gw, r.solved)
+		}, r.s.router.exporting(r.j.name))
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(resp, res.ExporterResponse)
+	}
+	return resp, nil
+}
+
+// batches splits outputs so that each build has at most one that goes to a
+// content store: a session can offer only one. There is at least one batch,
+// for a target that exports only its cache.
+func batches(entries []client.ExportEntry) [][]client.ExportEntry {
+	out := [][]client.ExportEntry{nil}
+	stored := false
+	for _, e := range entries {
+		store := e.OutputStore != nil || e.OutputDir != "" && e.Type != client.ExporterLocal
+		if store && stored {
+			out = append(out, nil)
+			stored = false
+		}
+		stored = stored || store
+		out[len(out)-1] = append(out[len(out)-1], e)
+	}
+	return out
+}
+
+// assemble solves what is held once more in another build, where it is there
+// already, and returns it as a frontend would.
+func (s *Solver) assemble(ctx context.Context, gw gateway.Client, held *solved) (*gateway.Result, error) {
+	res := gateway.NewResult()
+	for k, v := range held.meta {
+		res.AddMeta(k, v)
+	}
+	solve := func(ctx context.Context, def *pb.Definition) (gateway.Reference, error) {
+		if len(def.GetDef()) == 0 {
+			return nil, nil
+		}
+		r, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def, Evaluate: true})
+		if err != nil {
+			return nil, err
+		}
+		return r.SingleRef()
+	}
+	if held.refs == nil {
+		ref, err := solve(ctx, held.one)
+		if ref != nil {
+			res.SetRef(ref)
+		}
+		return res, err
+	}
+	eg, ctx := errgroup.WithContext(ctx)
+	for p, def := range held.refs {
+		eg.Go(func() error {
+			ref, err := solve(ctx, def)
+			if err == nil {
+				res.AddRef(p, ref)
+			}
+			return err
+		})
+	}
+	return res, eg.Wait()
+}

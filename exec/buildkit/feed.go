@@ -1,0 +1,115 @@
+package buildkit
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	"github.com/moby/buildkit/solver/pb"
+
+	"github.com/kilnbuild/kiln/exec"
+)
+
+// solved is what was built, as a later build can read it: definitions whose
+// vertices the daemon holds, and what belongs to them.
+type solved struct {
+	meta map[string][]byte         // image configurations, platforms and the like
+	one  *pb.Definition            // a result without a platform; nil is an empty file system
+	refs map[string]*pb.Definition // by platform; nil unless there are several
+}
+
+// A held result knows what it holds; both kinds of result do.
+type held interface{ holds() *solved }
+
+// fed is what a job gets from the targets it reads.
+type fed struct {
+	attrs  map[string]string
+	inputs map[string]*pb.Definition
+}
+
+// states returns the inputs for a frontend that runs in kiln.
+func (f *fed) states() (map[string]llb.State, error) {
+	out := make(map[string]llb.State, len(f.inputs))
+	for _, name := range slices.Sorted(maps.Keys(f.inputs)) {
+		st, err := stateOf(f.inputs[name])
+		if err != nil {
+			return nil, fmt.Errorf("input %s: %w", name, err)
+		}
+		out[name] = st
+	}
+	return out, nil
+}
+
+func stateOf(def *pb.Definition) (llb.State, error) {
+	if len(def.GetDef()) == 0 {
+		return llb.Scratch(), nil
+	}
+	op, err := llb.NewDefinitionOp(def)
+	if err != nil {
+		return llb.State{}, err
+	}
+	return llb.NewState(op), nil
+}
+
+// feed turns the results that a job reads into named contexts.
+func (s *Solver) feed(j *job, results map[string]exec.Result) (*fed, error) {
+	f := &fed{attrs: map[string]string{}, inputs: map[string]*pb.Definition{}}
+	for _, in := range j.req.Inputs {
+		h, ok := results[in.Target].(held)
+		if !ok {
+			return nil, fmt.Errorf("the result of %s is not on this daemon", in.Target)
+		}
+		if err := f.add(j, in, h.holds(), s.conn.Platforms()[0]); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func (f *fed) add(j *job, in Input, r *solved, own string) error {
+	if r.refs == nil {
+		return f.put(in.Name, r.one, r.meta[exptypes.ExporterImageConfigKey])
+	}
+	wanted := []string{own}
+	if p := j.req.Attrs["platform"]; p != "" {
+		wanted = strings.Split(p, ",")
+	}
+	have := slices.Sorted(maps.Keys(r.refs))
+	for _, p := range wanted {
+		if !slices.Contains(have, p) {
+			return fmt.Errorf("it is built for %s, but %s, which it reads as %q, is built for %s only", p, in.Target, in.Name, strings.Join(have, ", "))
+		}
+	}
+	for _, p := range have {
+		if err := f.put(in.Name+"::"+p, r.refs[p], r.meta[exptypes.ExporterImageConfigKey+"/"+p]); err != nil {
+			return err
+		}
+	}
+	if def, ok := r.refs[own]; ok { // for a reader that names no platform
+		return f.put(in.Name, def, r.meta[exptypes.ExporterImageConfigKey+"/"+own])
+	}
+	return nil
+}
+
+// put adds one named context. Without its image configuration the input
+// would be a bare file system: no ENV, no WORKDIR, no ONBUILD.
+func (f *fed) put(name string, def *pb.Definition, config []byte) error {
+	if def == nil {
+		def = &pb.Definition{}
+	}
+	f.inputs[name] = def
+	f.attrs["context:"+name] = "input:" + name
+	if config == nil {
+		return nil
+	}
+	meta, err := json.Marshal(map[string][]byte{exptypes.ExporterImageConfigKey: config})
+	if err != nil {
+		return err
+	}
+	f.attrs["input-metadata:"+name] = string(meta)
+	return nil
+}

@@ -1,0 +1,155 @@
+package buildkit
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+
+	"github.com/kilnbuild/kiln/graph"
+)
+
+// A job is one target of the run with what was found out about it.
+type job struct {
+	name    string
+	req     *Request
+	needed  bool // other targets read the result
+	cacheIn []gateway.CacheOptionsEntry
+	clash   bool // a secret or agent has the ID of another target's
+	force   bool // use the daemon's frontend in any case
+
+	once    sync.Once
+	loadErr error
+	mounts  map[string]*localDir
+	syntax  string // image of the frontend that the Dockerfile asks for
+	source  []byte // the Dockerfile, if it is on this machine
+
+	early *conversion // what the survey has made of it, if that is exact
+}
+
+// prepare lowers all nodes of g and checks what can be checked before
+// anything starts.
+func (s *Solver) prepare(g *graph.Graph) error {
+	var diags hcl.Diagnostics
+	for _, n := range g.Nodes() {
+		req, ds := Lower(n.Target, s.opt.Lower)
+		diags = append(diags, ds...)
+		if req == nil {
+			continue
+		}
+		j := &job{name: n.Name(), req: req, needed: len(n.Needers) > 0, force: s.opt.Frontend}
+		s.jobs[j.name] = j
+		s.order = append(s.order, j)
+	}
+	if diags.HasErrors() {
+		return diags
+	}
+	var errs []error
+	if err := s.prepareCredentials(); err != nil {
+		errs = append(errs, err)
+	}
+	for _, j := range s.order {
+		if err := s.prepareStores(j); err != nil {
+			errs = append(errs, fmt.Errorf("target %s: %w", j.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// load finds the directories of the job and reads its Dockerfile, once.
+func (j *job) load(s *Solver) error {
+	j.once.Do(func() { j.loadErr = j.loadOnce(s) })
+	return j.loadErr
+}
+
+func (j *job) loadOnce(s *Solver) error {
+	j.mounts = map[string]*localDir{}
+	for _, m := range j.req.Locals {
+		if m.Name == "dockerfile" {
+			continue // its own error is better: below
+		}
+		dir, err := s.locals.dir(s.abs(m.Dir))
+		if err != nil {
+			return contextError(m, err)
+		}
+		j.mounts[m.Name] = dir
+	}
+	if err := j.loadDockerfile(s); err != nil {
+		return err
+	}
+	if ref, _, _, ok := parser.DetectSyntax(j.source); ok {
+		j.syntax = ref
+	}
+	return nil
+}
+
+func contextError(m Mount, err error) error {
+	what := fmt.Sprintf("the context %q", m.Dir)
+	if m.Name != "context" {
+		what = fmt.Sprintf("the directory %q of the context %q", m.Dir, strings.TrimPrefix(m.Name, "_"))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s does not exist", what)
+	}
+	return fmt.Errorf("%s cannot be read: %w", what, err)
+}
+
+func (j *job) loadDockerfile(s *Solver) error {
+	if j.req.Inline != "" {
+		dir, err := s.locals.text(j.req.Inline)
+		j.mounts["dockerfile"] = dir
+		j.source = []byte(j.req.Inline)
+		return err
+	}
+	i := slices.IndexFunc(j.req.Locals, func(m Mount) bool { return m.Name == "dockerfile" })
+	if i < 0 {
+		return nil // it is where the remote context is
+	}
+	path := s.abs(j.req.Dockerfile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && filepath.Base(path) == "Dockerfile" {
+		lower := filepath.Join(filepath.Dir(path), "dockerfile")
+		if data2, err2 := os.ReadFile(lower); err2 == nil {
+			data, err = data2, nil
+		}
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no Dockerfile at %q; set %q to where it is, relative to the context, or write it into the build file as %q", j.req.Dockerfile, "dockerfile", "dockerfile-inline")
+	case err != nil:
+		return fmt.Errorf("read the Dockerfile: %w", err)
+	}
+	j.source = data
+	dir, err := s.locals.dir(filepath.Dir(path))
+	j.mounts["dockerfile"] = dir
+	return err
+}
+
+// remote reports whether the daemon fetches the context.
+func (j *job) remote() bool { return j.req.Attrs["context"] != "" }
+
+// frontend reports whether the daemon's frontend is to read the Dockerfile.
+func (j *job) frontend() bool {
+	return j.force || j.req.Attested || j.syntax != "" || j.req.Frontend != "dockerfile.v0" || j.remote()
+}
+
+// own reports whether the job needs a build of its own.
+func (j *job) own() bool {
+	return j.frontend() || j.clash || len(j.req.Entitlements) > 0
+}
+
+// attrs returns the frontend attributes with those of the inputs.
+func (j *job) attrs(fed *fed) map[string]string {
+	attrs := maps.Clone(j.req.Attrs)
+	maps.Copy(attrs, fed.attrs)
+	return attrs
+}

@@ -1,0 +1,124 @@
+package buildkit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// A loader streams an image into the Docker Engine of this machine, through
+// its HTTP interface.
+type loader struct {
+	getenv func(string) string
+	pipe   *io.PipeWriter
+	done   chan error
+}
+
+const defaultDockerSocket = "/var/run/docker.sock"
+
+// host returns the address of the engine.
+func (l *loader) host() (network, addr string) {
+	host := l.getenv("DOCKER_HOST")
+	if path, ok := strings.CutPrefix(host, "unix://"); ok {
+		return "unix", path
+	}
+	if addr, ok := strings.CutPrefix(host, "tcp://"); ok {
+		return "tcp", addr
+	}
+	return "unix", defaultDockerSocket
+}
+
+func (l *loader) client() *http.Client {
+	network, addr := l.host()
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, addr)
+		},
+		DisableKeepAlives: true,
+	}}
+}
+
+// check reports whether there is an engine.
+func (l *loader) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := l.client().Do(req)
+	if err != nil {
+		_, addr := l.host()
+		return fmt.Errorf("an output of type %q without a destination is loaded into the Docker Engine, and there is none at %s. Name a file, as in %q, or leave the output out: %w",
+			"docker", addr, "type=docker,dest=image.tar", err)
+	}
+	return resp.Body.Close()
+}
+
+// start returns what takes the image.
+func (l *loader) start(ctx context.Context) (io.WriteCloser, error) {
+	r, w := io.Pipe()
+	l.pipe, l.done = w, make(chan error, 1)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://docker/images/load?quiet=1", r)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/x-tar")
+	go func() {
+		err := l.post(req)
+		r.CloseWithError(errors.Join(err, io.ErrClosedPipe))
+		l.done <- err
+	}()
+	return w, nil
+}
+
+// post sends the image and reads the engine's answer, a list of messages of
+// which any may be an error.
+func (l *loader) post(req *http.Request) error {
+	resp, err := l.client().Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	dec := json.NewDecoder(resp.Body)
+	for {
+		var msg struct {
+			Message string `json:"message"`
+			Error   string `json:"error"`
+		}
+		switch err := dec.Decode(&msg); {
+		case errors.Is(err, io.EOF) && resp.StatusCode == http.StatusOK:
+			return nil
+		case err != nil:
+			return fmt.Errorf("the Docker Engine answers %s: %w", resp.Status, err)
+		case msg.Error != "":
+			return fmt.Errorf("the Docker Engine does not take the image: %s", msg.Error)
+		case resp.StatusCode != http.StatusOK:
+			return fmt.Errorf("the Docker Engine does not take the image: %s", msg.Message)
+		}
+	}
+}
+
+// wait returns when the engine has taken the image.
+func (l *loader) wait() error {
+	if l.done == nil {
+		return errors.New("the daemon has not sent an image")
+	}
+	return <-l.done
+}
+
+// abort breaks the transfer off.
+func (l *loader) abort() {
+	if l.pipe != nil {
+		l.pipe.CloseWithError(errors.New("the export failed"))
+		<-l.done
+		l.pipe = nil
+	}
+}

@@ -1,0 +1,151 @@
+package buildkit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/tonistiigi/fsutil"
+	fstypes "github.com/tonistiigi/fsutil/types"
+)
+
+// locals are the directories of this machine that a run's builds may read.
+// Each has one name for the whole run, made from its path: two directories
+// can never be taken for each other, whatever the targets call them.
+type locals struct {
+	// mu guards the fields below.
+	mu     sync.Mutex
+	tmp    []string
+	byPath map[string]*localDir
+	byName map[string]*localDir
+}
+
+// A localDir is a directory that builds may read.
+type localDir struct {
+	name string // of the mount, for the daemon
+	hint string // under which the daemon keeps what it has received: stable between runs
+	root string // absolute path
+	fs   fsutil.FS
+}
+
+func newLocals() *locals {
+	return &locals{byPath: map[string]*localDir{}, byName: map[string]*localDir{}}
+}
+
+// dir returns the directory at an absolute path.
+func (l *locals) dir(path string) (*localDir, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d, ok := l.byPath[path]; ok {
+		return d, nil
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return nil, err
+	}
+	fi, err := os.Stat(real)
+	if err != nil {
+		return nil, err
+	}
+	if !fi.IsDir() {
+		return nil, fmt.Errorf("%s is not a directory", path)
+	}
+	if d, ok := l.byPath[real]; ok {
+		l.byPath[path] = d
+		return d, nil
+	}
+	fs, err := fsutil.NewFS(real)
+	if err != nil {
+		return nil, err
+	}
+	d, err := l.add(real, filepath.Base(real), real, fs)
+	if err == nil {
+		l.byPath[path], l.byPath[real] = d, d
+	}
+	return d, err
+}
+
+// text returns a temporary directory that holds only a Dockerfile of that text.
+func (l *locals) text(text string) (*localDir, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := "text:" + text
+	if d, ok := l.byPath[key]; ok {
+		return d, nil
+	}
+	tmp, err := os.MkdirTemp("", "kiln-dockerfile-")
+	if err != nil {
+		return nil, err
+	}
+	l.tmp = append(l.tmp, tmp)
+	if err := os.WriteFile(filepath.Join(tmp, "Dockerfile"), []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	fs, err := fsutil.NewFS(tmp)
+	if err != nil {
+		return nil, err
+	}
+	d, err := l.add(key, "dockerfile-inline", tmp, fs)
+	if err == nil {
+		l.byPath[key] = d
+	}
+	return d, err
+}
+
+// close removes what text has made.
+func (l *locals) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, dir := range l.tmp {
+		os.RemoveAll(dir)
+	}
+}
+
+// add names a directory by what makes it the same one in every run. The
+// caller holds the lock.
+func (l *locals) add(key, base, root string, fs fsutil.FS) (*localDir, error) {
+	// Owners of files on this machine mean nothing in an image.
+	fs, err := fsutil.NewFilterFS(fs, &fsutil.FilterOpt{Map: func(_ string, st *fstypes.Stat) fsutil.MapResult {
+		st.Uid, st.Gid = 0, 0
+		return fsutil.MapResultKeep
+	}})
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(key))
+	hint := hex.EncodeToString(sum[:])
+	d := &localDir{name: mountName(base) + "-" + hint[:12], hint: hint, root: root, fs: fs}
+	l.byName[d.name] = d
+	return d, nil
+}
+
+// mountName keeps of a directory's name what a mount's name may hold.
+func mountName(base string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '-' || r == '_' || r == '.' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, base)
+}
+
+// LookupDir implements filesync.DirSource for the run's session.
+func (l *locals) LookupDir(name string) (fsutil.FS, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d, ok := l.byName[name]
+	if !ok {
+		return nil, false
+	}
+	return d.fs, true
+}
+
+// oneDir answers to every name with one directory: the source of a session
+// that serves a frontend, which calls its mounts as it likes.
+type oneDir struct{ fs fsutil.FS }
+
+func (d oneDir) LookupDir(string) (fsutil.FS, bool) { return d.fs, true }

@@ -1,0 +1,286 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver/pb"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/kilnbuild/kiln/exec"
+)
+
+// An ownResult waits in a build of its own. Its exporters are those of the
+// build, which run when the build function returns the result: so the daemon
+// can attach what it knows of the build (provenance, SBOM).
+type ownResult struct {
+	s       *Solver
+	j       *job
+	solved  *solved
+	outs    *outputs
+	decide  chan bool // true: export; closed: let go
+	ended   chan struct{}
+	cancel  context.CancelCauseFunc
+	hold    *openBuild // keeps the result for its readers once the build has ended
+	decided bool
+
+	resp *client.SolveResponse // set, as err is, when ended is closed
+	err  error
+}
+
+func (r *ownResult) holds() *solved { return r.solved }
+
+// errLetGo ends a build whose result is not exported.
+var errLetGo = errors.New("the result is not exported")
+
+// solveOwn builds a job in a build of its own.
+func (s *Solver) solveOwn(ctx context.Context, j *job, fed *fed) (exec.Result, error) {
+	outs, err := s.outputs(j)
+	if err != nil {
+		return nil, err
+	}
+	opt, err := s.ownOpt(j, outs)
+	if err != nil {
+		return nil, err
+	}
+	attrs, err := s.frontendAttrs(j, fed)
+	if err != nil {
+		return nil, err
+	}
+	opt.FrontendAttrs = attrs
+	run, cancel, release := s.background(ctx)
+	r := &ownResult{s: s, j: j, outs: outs, decide: make(chan bool, 1), ended: make(chan struct{}), cancel: cancel}
+	ready := make(chan *solved, 1)
+	s.wait.Add(1)
+	go func() {
+		defer s.wait.Done()
+		defer close(r.ended)
+		r.resp, r.err = s.conn.client.Build(run, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+			res, held, err := s.buildOwn(ctx, j, gw, fed, attrs)
+			if err != nil {
+				return nil, err
+			}
+			ready <- held
+			return r.await(ctx, res)
+		}, s.router.direct(j.name))
+	}()
+	select {
+	case r.solved = <-ready:
+		if !release() {
+			<-r.ended
+			return nil, context.Cause(ctx)
+		}
+		return r, nil
+	case <-r.ended:
+		cancel(nil)
+		if r.err == nil {
+			r.err = errors.New("the daemon ended the build at once")
+		}
+		return nil, r.err
+	}
+}
+
+// ownOpt says what the build of a job may use.
+func (s *Solver) ownOpt(j *job, outs *outputs) (client.SolveOpt, error) {
+	entries, err := outs.entries()
+	if err != nil {
+		return client.SolveOpt{}, err
+	}
+	secrets, err := s.creds.of(j)
+	if err != nil {
+		return client.SolveOpt{}, err
+	}
+	return client.SolveOpt{
+		Exports:             entries,
+		CacheExports:        s.cacheExports(j),
+		CacheImports:        cacheEntries(j.cacheIn),
+		Session:             append([]session.Attachable{s.creds.auth()}, secrets...),
+		OCIStores:           s.storesOf(j),
+		AllowedEntitlements: j.req.Entitlements,
+		SharedKey:           sharedKey(),
+	}, nil
+}
+
+// frontendAttrs adds the sessions that serve the job's directories.
+func (s *Solver) frontendAttrs(j *job, fed *fed) (map[string]string, error) {
+	attrs := j.attrs(fed)
+	for _, mount := range slices.Sorted(maps.Keys(j.mounts)) {
+		id, err := s.dirs.id(j.mounts[mount])
+		if err != nil {
+			return nil, err
+		}
+		attrs["local-sessionid:"+mount] = id
+	}
+	return attrs, nil
+}
+
+// buildOwn solves the job with the frontend it needs.
+func (s *Solver) buildOwn(ctx context.Context, j *job, gw gateway.Client, fed *fed, attrs map[string]string) (*gateway.Result, *solved, error) {
+	if !j.frontend() {
+		conv, err := s.convert(ctx, j, gw, fed)
+		if err != nil {
+			return nil, nil, err
+		}
+		held, err := s.evaluate(ctx, j, gw, conv)
+		if err != nil {
+			return nil, nil, err
+		}
+		res, err := s.assemble(ctx, gw, held)
+		return res, held, err
+	}
+	req := gateway.SolveRequest{Frontend: j.req.Frontend, FrontendOpt: maps.Clone(attrs), FrontendInputs: fed.inputs, Evaluate: true}
+	res, err := gw.Solve(ctx, req)
+	if err != nil {
+		return nil, nil, err
+	}
+	held, err := hold(ctx, res)
+	return res, held, err
+}
+
+// hold takes what a later build needs from a frontend's result.
+func hold(ctx context.Context, res *gateway.Result) (*solved, error) {
+	out := &solved{meta: res.Metadata}
+	if res.Refs == nil {
+		def, err := defOf(ctx, res.Ref)
+		out.one = def
+		return out, err
+	}
+	out.refs = map[string]*pb.Definition{}
+	for _, p := range slices.Sorted(maps.Keys(res.Refs)) {
+		def, err := defOf(ctx, res.Refs[p])
+		if err != nil {
+			return nil, err
+		}
+		out.refs[p] = def
+	}
+	return out, nil
+}
+
+func defOf(ctx context.Context, ref gateway.Reference) (*pb.Definition, error) {
+	if ref == nil {
+		return nil, nil
+	}
+	st, err := ref.ToState()
+	if err != nil {
+		return nil, err
+	}
+	def, err := st.Marshal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return def.ToPB(), nil
+}
+
+// await holds the build open until it is decided what becomes of the result.
+func (r *ownResult) await(ctx context.Context, res *gateway.Result) (*gateway.Result, error) {
+	select {
+	case export := <-r.decide:
+		if !export {
+			return nil, errLetGo
+		}
+		if r.j.req.Call != "" {
+			return nil, nil
+		}
+		return res, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// Export implements [exec.Result]. It ends the build, so what is still to be
+// read is first held in another.
+func (r *ownResult) Export(ctx context.Context) (exec.Output, error) {
+	ctx, stop := r.s.bound(ctx)
+	defer stop()
+	if err := r.keep(ctx); err != nil {
+		return exec.Output{}, r.s.explain(ctx, r.j, err)
+	}
+	if err := r.s.exports.Acquire(ctx, 1); err != nil {
+		return exec.Output{}, context.Cause(ctx)
+	}
+	defer r.s.exports.Release(1)
+	unlock, err := r.outs.lock(ctx)
+	if err != nil {
+		return exec.Output{}, err
+	}
+	defer unlock()
+	release := context.AfterFunc(ctx, func() { r.cancel(context.Cause(ctx)) })
+	defer release()
+	r.decided = true
+	r.decide <- true
+	<-r.ended
+	if r.err != nil {
+		r.outs.discard()
+		return exec.Output{}, r.s.explain(ctx, r.j, r.err)
+	}
+	out, err := r.outs.commit(ctx, r.response())
+	if err != nil {
+		return exec.Output{}, err
+	}
+	addAnswer(&out, r.solved.meta, r.j.req.Call)
+	return out, nil
+}
+
+func (r *ownResult) response() map[string]string {
+	if r.resp == nil {
+		return nil
+	}
+	return r.resp.ExporterResponse
+}
+
+// keep opens a second build that holds the result for its readers.
+func (r *ownResult) keep(ctx context.Context) error {
+	if !r.j.needed || r.hold != nil {
+		return nil
+	}
+	hold, err := r.s.open(client.SolveOpt{
+		SharedSession: r.s.sess.Session, SessionPreInitialized: true, Internal: true,
+		AllowedEntitlements: r.j.req.Entitlements,
+	}, nil)
+	if err != nil {
+		return fmt.Errorf("hold the result for its readers: %w", err)
+	}
+	r.hold = hold
+	eg, ctx := errgroup.WithContext(ctx)
+	for _, def := range r.solved.defs() {
+		eg.Go(func() error {
+			_, err := hold.gw.Solve(ctx, gateway.SolveRequest{Definition: def, Evaluate: true})
+			return err
+		})
+	}
+	return eg.Wait()
+}
+
+// Close implements [exec.Result].
+func (r *ownResult) Close() {
+	if !r.decided {
+		r.decide <- false
+		<-r.ended
+		r.outs.discard()
+	}
+	if r.hold != nil {
+		r.hold.release(drainTime)
+	}
+	r.cancel(nil)
+	r.s.router.leave(r.j.name)
+}
+
+// defs returns the definitions of s that hold anything.
+func (s *solved) defs() []*pb.Definition {
+	var out []*pb.Definition
+	if len(s.one.GetDef()) > 0 {
+		out = append(out, s.one)
+	}
+	for _, p := range slices.Sorted(maps.Keys(s.refs)) {
+		if len(s.refs[p].GetDef()) > 0 {
+			out = append(out, s.refs[p])
+		}
+	}
+	return out
+}

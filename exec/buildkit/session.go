@@ -1,0 +1,119 @@
+package buildkit
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"os"
+	"strconv"
+	"sync"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/moby/buildkit/session"
+	sessioncontent "github.com/moby/buildkit/session/content"
+	"github.com/moby/buildkit/session/filesync"
+)
+
+// A runSession is a session that is open as long as the run.
+type runSession struct {
+	*session.Session
+	done chan struct{}
+}
+
+// sharedKey tells this user of this machine from others on the same daemon,
+// so that what it uploads is kept apart, and found again in the next run.
+func sharedKey() string {
+	host, _ := os.Hostname() // without a name, the user alone has to do
+	sum := sha256.Sum256([]byte(host + "\x00" + strconv.Itoa(os.Getuid())))
+	return hex.EncodeToString(sum[:8])
+}
+
+// newSession opens a session that offers what is attached.
+func (s *Solver) newSession(attached ...session.Attachable) (*runSession, error) {
+	sess, err := session.NewSession(s.run, sharedKey())
+	if err != nil {
+		return nil, fmt.Errorf("open a session: %w", err)
+	}
+	for _, a := range attached {
+		sess.Allow(a)
+	}
+	rs := &runSession{Session: sess, done: make(chan struct{})}
+	s.wait.Add(1)
+	go func() {
+		defer s.wait.Done()
+		defer close(rs.done)
+		// What ends a session early also ends the build that uses it.
+		_ = sess.Run(s.run, s.conn.client.Dialer())
+	}()
+	return rs, nil
+}
+
+func (r *runSession) close() { r.Close() }
+
+// newRunSession opens the session of the run's shared build: all
+// directories, credentials and stores.
+func (s *Solver) newRunSession() (*runSession, error) {
+	stores := maps.Clone(s.caches)
+	if s.opt.Store != nil {
+		stores["export"] = s.opt.Store.Content() // the name that BuildKit's exporter looks for
+	}
+	attached := append(s.creds.shared(), filesync.NewFSSyncProvider(s.locals))
+	if len(stores) > 0 {
+		attached = append(attached, sessioncontent.NewAttachable(stores))
+	}
+	return s.newSession(attached...)
+}
+
+// dirSessions are sessions of one directory each. A frontend in the daemon
+// calls its mounts "context" and "dockerfile" whatever they are; a session of
+// its own for each directory keeps them apart, and lets targets share one.
+type dirSessions struct {
+	solver *Solver
+	// mu guards open.
+	mu   sync.Mutex
+	open map[string]*runSession // by name of the directory
+}
+
+// id returns the ID of the session that serves d.
+func (d *dirSessions) id(dir *localDir) (string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.open[dir.name]; s != nil {
+		return s.ID(), nil
+	}
+	s, err := d.solver.newSession(filesync.NewFSSyncProvider(oneDir{dir.fs}))
+	if err != nil {
+		return "", err
+	}
+	d.open[dir.name] = s
+	return s.ID(), nil
+}
+
+func (d *dirSessions) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.open {
+		s.close()
+	}
+}
+
+// storesOf returns the content stores that one job reads, for a session of
+// its own.
+func (s *Solver) storesOf(j *job) map[string]content.Store {
+	out := map[string]content.Store{}
+	for _, l := range j.req.Layouts {
+		id := layoutID(s.abs(l.Path))
+		out[id] = s.caches["oci:"+id]
+	}
+	return out
+}
+
+// background returns the run's context with its own cancellation, also
+// cancelled with ctx until release is called.
+func (s *Solver) background(ctx context.Context) (run context.Context, cancel context.CancelCauseFunc, release func() bool) {
+	run, cancel = context.WithCancelCause(s.run)
+	release = context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	return run, cancel, release
+}

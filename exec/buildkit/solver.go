@@ -1,0 +1,213 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/util/flightcontrol"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/graph"
+)
+
+// ErrDaemonLost is returned by Solve and Export, wrapped, when the daemon
+// dies or stops answering in the middle of a run.
+var ErrDaemonLost = errors.New("the BuildKit daemon was lost")
+
+// An ImageStore takes the images of targets that name no output.
+type ImageStore interface {
+	// Content takes the blobs. Goroutines share it.
+	Content() content.Store
+	// Put records an image, whose blobs are all there, under its references.
+	Put(ctx context.Context, refs []string, desc ocispec.Descriptor) error
+}
+
+// Options are what a run needs to know of the world.
+type Options struct {
+	Dir    string              // working directory, absolute: relative paths of targets begin there
+	Getenv func(string) string // for secrets, SSH agents and cache credentials; nil is an empty environment
+	Store  ImageStore          // nil: images without an output stay in the daemon's cache
+	Stdout io.Writer           // for outputs to "-"
+	Raw    io.Writer           // takes BuildKit's own status, one JSON object a line; nil drops it
+	// DockerConfig is the directory of the Docker client's configuration,
+	// where registry credentials are; "" is none.
+	DockerConfig string
+	Lower        LowerOptions // Stored is set by Open where there is a Store
+	// Frontend sends every Dockerfile to the daemon's own frontend.
+	Frontend bool
+}
+
+// A Solver builds the nodes of one graph on one daemon. It implements
+// [exec.Solver]. Results are of use until it is closed.
+type Solver struct {
+	conn    *Conn
+	opt     Options
+	jobs    map[string]*job // by name of the target
+	order   []*job          // in the order of the graph
+	locals  *locals
+	shares  *shares
+	router  *router
+	redact  *redactor
+	creds   *credentials
+	caches  map[string]content.Store // of cache sources and layouts, for the sessions
+	sess    *runSession
+	dirs    *dirSessions
+	resolve flightcontrol.CachedGroup[resolved]
+	exports *semaphore.Weighted
+	dests   keyedMutex // one writer at a time for a directory that several targets export to
+
+	// run is the context of the run. It is kept because builds outlive the
+	// Solve call that begins them.
+	run    context.Context
+	cancel context.CancelCauseFunc
+	main   func() (*openBuild, error) // opens the run's build at the first call
+	survey func(gateway.Client)       // learns what is copied, at the first call
+	wait   sync.WaitGroup             // all goroutines of the solver
+
+	// mu guards opened.
+	mu     sync.Mutex
+	opened *openBuild
+}
+
+// maxExports is how many exports run at once: more would overrun a slow
+// daemon's status service.
+const maxExports = 32
+
+// Open prepares a run of g. The error is hcl.Diagnostics if targets cannot be
+// lowered. The caller closes the Solver after the last Result; the run ends
+// with ctx in any case.
+func Open(ctx context.Context, conn *Conn, g *graph.Graph, o Options) (*Solver, error) {
+	if o.Getenv == nil {
+		o.Getenv = func(string) string { return "" }
+	}
+	o.Lower.Stored = o.Store != nil
+	s := &Solver{
+		conn: conn, opt: o,
+		jobs: map[string]*job{}, locals: newLocals(), router: newRouter(o.Raw), redact: newRedactor(),
+		caches: map[string]content.Store{}, exports: semaphore.NewWeighted(maxExports),
+	}
+	s.router.redact = s.redact
+	if err := s.prepare(g); err != nil {
+		return nil, err
+	}
+	s.run, s.cancel = context.WithCancelCause(ctx)
+	if err := s.start(); err != nil {
+		s.cancel(err)
+		s.wait.Wait()
+		s.locals.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// start begins the session and the watch over the daemon.
+func (s *Solver) start() error {
+	var err error
+	if s.sess, err = s.newRunSession(); err != nil {
+		return err
+	}
+	s.dirs = &dirSessions{solver: s, open: map[string]*runSession{}}
+	s.shares = &shares{session: s.sess.ID(), unique: identity.NewID(), unions: map[shareKey]*union{}}
+	s.main = sync.OnceValues(func() (*openBuild, error) {
+		b, err := s.openBuild()
+		s.mu.Lock()
+		s.opened = b
+		s.mu.Unlock()
+		return b, err
+	})
+	var once sync.Once
+	s.survey = func(gw gateway.Client) { once.Do(func() { s.surveyAll(gw) }) }
+	s.wait.Add(1)
+	go s.watch()
+	return nil
+}
+
+// Solve implements [exec.Solver].
+func (s *Solver) Solve(ctx context.Context, n *graph.Node, inputs map[string]exec.Result, sink exec.Sink) (exec.Result, error) {
+	j := s.jobs[n.Name()]
+	if j == nil {
+		return nil, fmt.Errorf("target %s is not of this run", n.Name())
+	}
+	ctx, stop := s.bound(ctx)
+	defer stop()
+	s.router.join(j.name, sink)
+	r, err := s.solve(ctx, j, inputs)
+	if err != nil {
+		s.router.leave(j.name)
+		return nil, s.explain(ctx, j, err)
+	}
+	return r, nil
+}
+
+func (s *Solver) solve(ctx context.Context, j *job, inputs map[string]exec.Result) (exec.Result, error) {
+	if err := j.load(s); err != nil {
+		return nil, err
+	}
+	fed, err := s.feed(j, inputs)
+	if err != nil {
+		return nil, err
+	}
+	if j.own() {
+		return s.solveOwn(ctx, j, fed)
+	}
+	return s.solveShared(ctx, j, fed)
+}
+
+// bound returns a context that also ends with the run.
+func (s *Solver) bound(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.run, func() { cancel(context.Cause(s.run)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// abs returns a path of a build file as an absolute one.
+func (s *Solver) abs(path string) string {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(s.opt.Dir, path)
+}
+
+// errClosed is the cause of what still runs when the solver is closed.
+var errClosed = errors.New("the run has ended")
+
+// drainTime is how long Close waits for a daemon to say its last words.
+const drainTime = time.Second
+
+// Close lets go of everything the daemon holds for the run. Results and what
+// still runs end with it.
+func (s *Solver) Close() error {
+	s.mu.Lock()
+	opened := s.opened
+	s.mu.Unlock()
+	if opened != nil {
+		opened.release(drainTime)
+	}
+	s.cancel(errClosed)
+	s.dirs.close()
+	s.sess.close()
+	done := make(chan struct{})
+	go func() {
+		s.wait.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(drainTime):
+		// A daemon that does not answer cannot be waited for; its calls end
+		// when the connection is closed.
+	}
+	s.router.close()
+	s.locals.close()
+	return nil
+}

@@ -1,0 +1,305 @@
+package buildkit
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
+
+	"github.com/kilnbuild/kiln/exec"
+)
+
+// A router turns the daemon's status into events of nodes. All targets of a
+// run report through one stream: a step belongs to the first target that
+// asked for it and is not finished yet, and is told once.
+type router struct {
+	redact *redactor
+	pumps  sync.WaitGroup
+
+	// mu guards the fields below.
+	mu     sync.Mutex
+	raw    *json.Encoder
+	closed bool
+	sinks  map[string]exec.Sink          // by node, while it is there
+	owners map[digest.Digest][]string    // nodes that asked for a step, in that order
+	names  map[string]string             // of steps without a definition: to nodes
+	known  map[digest.Digest]exec.Vertex // as last told
+	tails  map[digest.Digest]*tail       // ends of logs
+	byName map[digest.Digest]string      // node of a step found by its name
+}
+
+func newRouter(raw io.Writer) *router {
+	r := &router{
+		sinks: map[string]exec.Sink{}, owners: map[digest.Digest][]string{}, names: map[string]string{},
+		known: map[digest.Digest]exec.Vertex{}, tails: map[digest.Digest]*tail{}, byName: map[digest.Digest]string{},
+	}
+	if raw != nil {
+		r.raw = json.NewEncoder(raw)
+	}
+	return r
+}
+
+func (r *router) join(node string, sink exec.Sink) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if sink != nil {
+		r.sinks[node] = sink
+	}
+}
+
+func (r *router) leave(node string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.sinks, node)
+}
+
+// claim says that node asks for the steps of def.
+func (r *router) claim(node string, def *pb.Definition) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, dt := range def.GetDef() {
+		d := digest.FromBytes(dt)
+		if !slices.Contains(r.owners[d], node) {
+			r.owners[d] = append(r.owners[d], node)
+		}
+	}
+}
+
+// expect says that the step of that name is made for node.
+func (r *router) expect(node, name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.names[name] == "" {
+		r.names[name] = node
+	}
+}
+
+// shared returns a channel for the status of the run's shared build.
+func (r *router) shared() chan *client.SolveStatus {
+	return r.pump(func(d digest.Digest, name string) string { return r.owner(d, name) })
+}
+
+// direct returns a channel for the status of a build of one node.
+func (r *router) direct(node string) chan *client.SolveStatus {
+	return r.pump(func(digest.Digest, string) string { return node })
+}
+
+// exporting returns a channel for the status of an export, which repeats the
+// steps that were told when they were built.
+func (r *router) exporting(node string) chan *client.SolveStatus {
+	return r.pump(func(d digest.Digest, _ string) string {
+		if len(r.owners[d]) > 0 {
+			return dropped
+		}
+		return node
+	})
+}
+
+// dropped stands for the node of a step that is not told.
+const dropped = "\x00"
+
+// owner returns the node that a step of the shared build belongs to, "" if
+// it concerns the run. The caller holds the lock.
+func (r *router) owner(d digest.Digest, name string) string {
+	owners := r.owners[d]
+	for _, node := range owners {
+		if r.sinks[node] != nil {
+			return node
+		}
+	}
+	if len(owners) > 0 {
+		return dropped
+	}
+	if node := r.byName[d]; node != "" {
+		return node
+	}
+	if node := r.names[name]; node != "" {
+		r.byName[d] = node
+		return node
+	}
+	return ""
+}
+
+func (r *router) pump(node func(digest.Digest, string) string) chan *client.SolveStatus {
+	ch := make(chan *client.SolveStatus)
+	r.pumps.Add(1)
+	go func() {
+		defer r.pumps.Done()
+		for st := range ch {
+			r.route(st, node)
+		}
+	}()
+	return ch
+}
+
+// route tells one report.
+func (r *router) route(st *client.SolveStatus, node func(digest.Digest, string) string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	for _, v := range st.Vertexes {
+		v.Name, v.Error = r.redact.text(v.Name), r.redact.text(v.Error)
+	}
+	for _, l := range st.Logs {
+		l.Data = r.redact.bytes(l.Data)
+	}
+	if r.raw != nil {
+		_ = r.raw.Encode(st) // whoever reads it may have gone; the build goes on
+	}
+	for _, v := range st.Vertexes {
+		r.vertex(v, node(v.Digest, v.Name))
+	}
+	for _, s := range st.Statuses {
+		r.transfer(s, node)
+	}
+	for _, l := range st.Logs {
+		r.log(l, node)
+	}
+	for _, w := range st.Warnings {
+		known := r.known[w.Vertex]
+		r.send(exec.Event{Node: node(w.Vertex, known.Name), Kind: exec.Warning, Vertex: &known, Log: w.Short})
+	}
+}
+
+func (r *router) vertex(v *client.Vertex, node string) {
+	e := exec.Vertex{
+		Digest: v.Digest.String(), Name: v.Name, Cached: v.Cached, Error: v.Error,
+		Internal: strings.HasPrefix(v.Name, "[internal] ") || v.ProgressGroup != nil && v.ProgressGroup.Weak,
+	}
+	if v.Started != nil {
+		e.Started = *v.Started
+	}
+	if v.Completed != nil {
+		e.Completed = *v.Completed
+	}
+	r.known[v.Digest] = e
+	r.send(exec.Event{Node: node, Kind: exec.VertexKind, Vertex: &e})
+}
+
+func (r *router) transfer(s *client.VertexStatus, node func(digest.Digest, string) string) {
+	e, ok := r.known[s.Vertex]
+	if !ok {
+		return
+	}
+	e.Current, e.Total = s.Current, s.Total
+	r.send(exec.Event{Time: s.Timestamp, Node: node(s.Vertex, e.Name), Kind: exec.VertexKind, Vertex: &e})
+}
+
+func (r *router) log(l *client.VertexLog, node func(digest.Digest, string) string) {
+	if r.tails[l.Vertex] == nil {
+		r.tails[l.Vertex] = &tail{}
+	}
+	r.tails[l.Vertex].write(l.Data)
+	e := r.known[l.Vertex]
+	r.send(exec.Event{Time: l.Timestamp, Node: node(l.Vertex, e.Name), Kind: exec.Log, Vertex: &e, Log: l.Data})
+}
+
+// send gives an event to the node's sink; one that concerns the run goes to
+// any. The caller holds the lock, so that events keep their order.
+func (r *router) send(e exec.Event) {
+	if e.Node == dropped {
+		return
+	}
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	sink := r.sinks[e.Node]
+	if e.Node == "" {
+		for _, s := range r.sinks { // in a run all nodes have one and the same
+			sink = s
+			break
+		}
+	}
+	if sink != nil {
+		sink.Event(e)
+	}
+}
+
+// warn tells a warning of the frontend that runs in kiln.
+func (r *router) warn(node, text string, o gateway.WarnOpts) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return
+	}
+	text = r.redact.text(text)
+	if r.raw != nil {
+		w := &client.VertexWarning{Level: o.Level, Short: []byte(text), Detail: o.Detail, URL: o.URL, SourceInfo: o.SourceInfo, Range: o.Range}
+		_ = r.raw.Encode(&client.SolveStatus{Warnings: []*client.VertexWarning{w}})
+	}
+	r.send(exec.Event{Node: node, Kind: exec.Warning, Log: []byte(text)})
+}
+
+// settle waits, not for long, until the end of a failed step was told: the
+// error of a solve overtakes the log of the step.
+func (r *router) settle(ctx context.Context, d digest.Digest) (exec.Vertex, []byte) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for {
+		r.mu.Lock()
+		v, t := r.known[d], r.tails[d]
+		if v.Error != "" || ctx.Err() != nil {
+			defer r.mu.Unlock()
+			if t == nil {
+				return v, nil
+			}
+			return v, t.last(tailLines)
+		}
+		r.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// close waits a moment for the last reports and then drops all others.
+func (r *router) close() {
+	done := make(chan struct{})
+	go func() {
+		r.pumps.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(drainTime):
+	}
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+}
+
+// A tail keeps the end of a log.
+type tail struct{ data []byte }
+
+const (
+	tailLines = 40
+	tailBytes = 64 << 10
+)
+
+func (t *tail) write(b []byte) {
+	t.data = append(t.data, b...)
+	if len(t.data) > 2*tailBytes {
+		t.data = slices.Clone(t.data[len(t.data)-tailBytes:])
+	}
+}
+
+// last returns the last n lines.
+func (t *tail) last(n int) []byte {
+	lines := bytes.SplitAfter(bytes.TrimSuffix(t.data, []byte("\n")), []byte("\n"))
+	if len(lines) > n {
+		lines = lines[len(lines)-n:]
+	}
+	return bytes.Join(lines, nil)
+}
