@@ -11,9 +11,9 @@ SETVER  := -X github.com/kilnbuild/kiln/internal/cli.Version=$(VERSION)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false
 
 .DEFAULT_GOAL := build
-.PHONY: run build tools doctor test lint bench reference clean help FORCE
+.PHONY: run build tools doctor can-build test lint bench reference clean help FORCE
 
-run: build tools ## build kiln and all it needs into ./bin, then build ./build.hcl with it
+run: doctor build tools ## build kiln and all it needs into ./bin, then build ./build.hcl with it
 	./$(BIN)/kiln build
 
 build: $(BIN)/kiln ## build ./bin/kiln, one static file with the engine in it
@@ -23,27 +23,30 @@ tools: $(BIN)/release/kiln ## put runc, busybox and the stripped kiln into ./bin
 	@sh scripts/busybox.sh $(BIN)
 
 # Go knows best what is out of date.
-$(BIN)/kiln: FORCE | doctor
+$(BIN)/kiln: FORCE | can-build
 	$(BUILD) -ldflags '$(SETVER)' -o $@ ./cmd/kiln
 
-$(BIN)/release/kiln: FORCE | doctor
+$(BIN)/release/kiln: FORCE | can-build
 	$(BUILD) -ldflags '-s -w $(SETVER)' -o $@ ./cmd/kiln
 
 doctor: ## say what this machine lacks, and how to get it
 	@GO='$(GO)' sh scripts/doctor.sh
 
-test: build tools ## run every test: unit, script, race, integration, examples
+can-build:
+	@GO='$(GO)' sh scripts/doctor.sh build
+
+test: doctor build tools ## run every test: unit, script, race, integration, examples
 	@sh scripts/python.sh .cache/python
 	$(GO) run ./internal/testcount -skips testdata/skips.txt -- -race -p $(JOBS) -timeout 40m ./...
 
-lint: doctor ## check format, go vet, staticcheck, go.mod
+lint: can-build ## check format, go vet, staticcheck, go.mod
 	@sh scripts/lint.sh
 
-bench: build tools ## measure kiln, and buildx bake beside it; prints a table
+bench: doctor build tools ## measure kiln, and buildx bake beside it; prints a table
 	$(GO) run ./internal/bench -kiln $(BIN)/kiln
 
 reference: build ## write docs/reference from the tables of attributes, functions and flags
-	$(GO) run ./internal/reference
+	$(GO) run ./internal/reference/generate
 
 clean: ## remove ./bin and ./.cache
 	rm -rf $(BIN) .cache

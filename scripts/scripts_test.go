@@ -108,6 +108,9 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("with little on the machine: no %q in %q (success %v)", want, out, ok)
 		}
 	}
+	if out, _ := script(t, []string{"PATH=" + path}, "doctor.sh", "build"); strings.Contains(out, "compiler") {
+		t.Errorf("kiln itself needs no C compiler: said %q", out)
+	}
 	old := write(t, filepath.Join(t.TempDir(), "go"), "#!/bin/sh\n[ \"$2\" = GOVERSION ] && echo go1.9.9\n", 0o755)
 	out, ok = script(t, []string{"GO=" + old}, "doctor.sh")
 	if ok || !strings.Contains(out, "or later") || !strings.Contains(out, "is 1.9.9") {
