@@ -1,0 +1,322 @@
+package cli
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/kilnbuild/kiln/config"
+)
+
+// Permissions are computed from what the selected targets read, write and
+// ask for, and compared with what --allow grants. Nothing is gathered on the
+// way of a build.
+
+// A grantKind is the part of an --allow value before "=".
+type grantKind string
+
+const (
+	grantNetworkHost grantKind = "network.host"
+	grantInsecure    grantKind = "security.insecure"
+	grantDevice      grantKind = "device"
+	grantFSRead      grantKind = "fs.read"
+	grantFSWrite     grantKind = "fs.write"
+	grantFS          grantKind = "fs"
+	grantSSH         grantKind = "ssh"
+	grantLocalDelete grantKind = "buildx.local.delete"
+)
+
+var grantKinds = []grantKind{
+	grantNetworkHost, grantInsecure, grantDevice, grantFSRead, grantFSWrite, grantFS, grantSSH, grantLocalDelete,
+	"image", "image.push", "image.load", // bake takes these and does nothing with them
+}
+
+// A grant is one privilege: what --allow gives or what a target needs.
+type grant struct {
+	kind  grantKind
+	value string // a path for fs kinds, a name for device; "" if there is none
+}
+
+func (g grant) String() string {
+	if g.value == "" {
+		return string(g.kind)
+	}
+	return string(g.kind) + "=" + g.value
+}
+
+// A need is a privilege with the target that asks for it and why.
+type need struct {
+	grant
+	target string
+	why    string
+}
+
+// parseAllow reads the values of --allow, each possibly a comma list.
+func parseAllow(values []string) ([]grant, error) {
+	var out []grant
+	for _, v := range values {
+		for one := range strings.SplitSeq(v, ",") {
+			g, err := parseGrant(strings.TrimSpace(one))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+func parseGrant(s string) (grant, error) {
+	kind, value, hasValue := strings.Cut(s, "=")
+	k := grantKind(kind)
+	if !slices.Contains(grantKinds, k) {
+		var names []string
+		for _, g := range grantKinds {
+			names = append(names, string(g))
+		}
+		return grant{}, usagef("--allow %s: unknown entitlement key %q%s", s, kind, didYouMean(kind, names))
+	}
+	switch k {
+	case grantFS, grantFSRead, grantFSWrite:
+		if value == "" {
+			return grant{}, usagef("--allow %s needs a path: --allow %s=PATH, or * for all", s, kind)
+		}
+	case grantLocalDelete, grantNetworkHost, grantInsecure:
+		if hasValue {
+			return grant{}, usagef("--allow %s: %s takes no value", s, kind)
+		}
+	}
+	return grant{k, value}, nil
+}
+
+// needsOf lists the privileges of the targets, in their order, each once.
+func needsOf(targets []*config.Target) []need {
+	var out []need
+	seen := map[grant]bool{}
+	for _, t := range targets {
+		for _, n := range targetNeeds(t) {
+			if !seen[n.grant] {
+				seen[n.grant] = true
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}
+
+func targetNeeds(t *config.Target) []need {
+	var out []need
+	add := func(kind grantKind, value, why string) {
+		out = append(out, need{grant{kind, value}, t.Name, why})
+	}
+	for _, e := range t.Entitlements {
+		kind, value, _ := strings.Cut(e, "=")
+		add(grantKind(kind), value, "entitlements")
+	}
+	readNeeds(t, func(path, why string) { add(grantFSRead, path, why) })
+	writeNeeds(t, func(path, why string) { add(grantFSWrite, path, why) })
+	for _, s := range t.SSH {
+		if len(s.Paths) == 0 {
+			add(grantSSH, "", "ssh agent")
+		}
+	}
+	for _, o := range t.Outputs {
+		if o.Type == "local" && attr(o.Attrs, "mode") == "delete" {
+			add(grantLocalDelete, "", "output with mode=delete")
+		}
+	}
+	return out
+}
+
+// readNeeds calls add for each local path that building t reads.
+func readNeeds(t *config.Target, add func(path, why string)) {
+	local, isLocal := t.Context.(config.Local)
+	if isLocal {
+		add(local.Path, "context")
+	}
+	if t.DockerfileInline == "" {
+		if p, ok := strings.CutPrefix(t.Dockerfile, "cwd://"); ok {
+			add(p, "dockerfile")
+		} else if filepath.IsAbs(t.Dockerfile) {
+			add(t.Dockerfile, "dockerfile")
+		} else if isLocal {
+			add(filepath.Join(local.Path, t.Dockerfile), "dockerfile")
+		}
+	}
+	for _, c := range t.Contexts {
+		switch s := c.From.(type) {
+		case config.Local:
+			add(s.Path, "context "+c.Name)
+		case config.Layout:
+			add(layoutPath(s.Ref), "context "+c.Name)
+		}
+	}
+	for _, c := range t.CacheFrom {
+		if c.Type == "local" {
+			add(attr(c.Attrs, "src"), "cache-from")
+		}
+	}
+	for _, s := range t.Secrets {
+		if s.Src != "" {
+			add(s.Src, "secret "+s.ID)
+		}
+	}
+	for _, s := range t.SSH {
+		for _, p := range s.Paths {
+			add(p, "ssh "+s.ID)
+		}
+	}
+}
+
+func writeNeeds(t *config.Target, add func(path, why string)) {
+	for _, o := range t.Outputs {
+		if o.Dest != "" && o.Dest != "-" {
+			add(o.Dest, "output")
+		}
+	}
+	for _, c := range t.CacheTo {
+		if c.Type == "local" {
+			add(attr(c.Attrs, "dest"), "cache-to")
+		}
+	}
+}
+
+// layoutPath is the directory of "path[:tag][@digest]".
+func layoutPath(ref string) string {
+	path, _, _ := strings.Cut(ref, "@")
+	if i := strings.LastIndex(path, ":"); i > strings.LastIndex(path, "/") {
+		path = path[:i]
+	}
+	return path
+}
+
+func attr(kvs []config.KeyValue, key string) string {
+	for _, kv := range kvs {
+		if kv.Key == key {
+			return kv.Value
+		}
+	}
+	return ""
+}
+
+// missing returns the needs that no grant covers. Paths are relative to dir.
+func missing(needs []need, grants []grant, dir string) []need {
+	return slices.DeleteFunc(slices.Clone(needs), func(n need) bool {
+		return slices.ContainsFunc(grants, func(g grant) bool { return g.covers(n.grant, dir) })
+	})
+}
+
+// covers reports whether g grants n.
+func (g grant) covers(n grant, dir string) bool {
+	switch n.kind {
+	case grantFSRead, grantFSWrite:
+		if g.kind != n.kind && g.kind != grantFS {
+			return false
+		}
+		return g.value == "*" || within(realPath(dir, g.value), realPath(dir, n.value))
+	case grantDevice:
+		return g.kind == n.kind && (g.value == "" || g.value == n.value)
+	}
+	return g.kind == n.kind
+}
+
+// within reports whether path is dir or below it. Both are real paths.
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+// realPath resolves the symbolic links of path's deepest existing parent.
+func realPath(dir, path string) string {
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(dir, path)
+	}
+	rest := ""
+	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
+		if real, err := filepath.EvalSymlinks(p); err == nil {
+			return filepath.Join(real, rest)
+		}
+		if p == filepath.Dir(p) {
+			return path
+		}
+		rest = filepath.Join(filepath.Base(p), rest)
+	}
+}
+
+// enforced leaves out what the environment says not to insist on.
+func (a *app) enforced(needs []need, remote bool) []need {
+	off := isFalse(a.env["BUILDX_BAKE_ENTITLEMENTS_FS"])
+	if remote && a.env["BUILDX_BAKE_ENTITLEMENTS_FS"] == "" && isTrue(a.env["BAKE_ALLOW_REMOTE_FS_ACCESS"]) {
+		off = true
+	}
+	if !off {
+		return needs
+	}
+	return slices.DeleteFunc(slices.Clone(needs), func(n need) bool {
+		return n.kind == grantFSRead || n.kind == grantFSWrite || n.kind == grantSSH
+	})
+}
+
+// ask tells the user which privileges are missing and how to grant them, and
+// asks for them where someone is there to answer. A nil error is a yes.
+func (a *app) ask(lacking []need, interactive bool) error {
+	if !interactive {
+		return usagef("additional privileges requested: pass %s", strings.Join(flagsFor(lacking), " "))
+	}
+	a.explain(lacking)
+	if !isTerminal(a.In) {
+		return usagef("additional privileges requested; see the flags above")
+	}
+	fmt.Fprint(a.Err, "Do you want to grant them and go on? [y/N] ")
+	line, err := bufio.NewReader(a.In).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return usagef("read the answer: %w", err)
+	}
+	switch strings.ToLower(strings.TrimSpace(line)) {
+	case "y", "yes":
+		return nil
+	}
+	return usagef("additional privileges refused")
+}
+
+func (a *app) explain(lacking []need) {
+	fmt.Fprintln(a.Err, "Your build asks for more than it may do by default:")
+	fmt.Fprintln(a.Err)
+	for _, n := range lacking {
+		fmt.Fprintf(a.Err, "  %-32s target %s, %s\n", n.grant, n.target, n.why)
+	}
+	fmt.Fprintf(a.Err, "\nTo grant it, run with:\n\n  kiln build %s\n\n", strings.Join(flagsFor(lacking), " "))
+}
+
+func flagsFor(lacking []need) []string {
+	var out []string
+	for _, n := range lacking {
+		out = append(out, "--allow "+quoteArg(n.String()))
+	}
+	return out
+}
+
+// quoteArg quotes s for a shell where it has to be.
+func quoteArg(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=./:,@%+", r)
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// implied are the grants that need no flag: the working directory, and the
+// directories whose build files say that paths are relative to them.
+func implied(files []config.File) []grant {
+	out := []grant{{grantFS, "."}}
+	for _, f := range files {
+		if f.Base != "" && !slices.Contains(out, grant{grantFS, f.Base}) {
+			out = append(out, grant{grantFS, f.Base})
+		}
+	}
+	return out
+}

@@ -1,0 +1,230 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/buildkit"
+	"github.com/kilnbuild/kiln/graph"
+	"github.com/kilnbuild/kiln/internal/progress"
+)
+
+// A buildOptions is `kiln build` after its flags were read.
+type buildOptions struct {
+	definitionFlags
+	builderFlags
+	short shortFlags // --push, --load and the other flags that stand for overrides
+
+	print        bool
+	list         string
+	variant      string
+	allow        []string
+	jobs         string
+	keepGoing    bool
+	metadataFile string
+	progress     string
+	json         bool
+}
+
+func (o *buildOptions) register(f *pflag.FlagSet) {
+	o.definitionFlags.register(f)
+	o.builderFlags.register(f)
+	o.short.register(f)
+	f.BoolVar(&o.print, "print", false, "print the resolved definition as JSON and build nothing")
+	f.StringVar(&o.list, "list", "", "list `targets` or variables and build nothing; type=targets,format=json for JSON")
+	f.StringVar(&o.variant, "variant", "", "of every requested target that has variants, build the one of this `name`")
+	f.StringArrayVar(&o.allow, "allow", nil, "grant a `privilege`: network.host, security.insecure, device[=NAME], ssh, fs.read=PATH, fs.write=PATH, fs=PATH, buildx.local.delete")
+	f.StringVarP(&o.jobs, "jobs", "j", "", "most targets built at once, or mode=fail-fast|defer-error|defer-output,parallel=`N`")
+	f.BoolVarP(&o.keepGoing, "keep-going", "k", false, "after a failure, go on with what does not need the failed target")
+	f.StringVar(&o.metadataFile, "metadata-file", "", "write the results' metadata to this `file` as JSON")
+	f.StringVar(&o.progress, "progress", "auto", "how to show progress: `auto`, tty, plain, quiet or rawjson")
+	f.BoolVar(&o.json, "json", false, "print the results as JSON objects, one a line")
+	f.Bool("list-targets", false, "list targets")
+	f.Bool("list-variables", false, "list variables")
+	_ = f.MarkDeprecated("list-targets", "use --list=targets")
+	_ = f.MarkDeprecated("list-variables", "use --list=variables")
+}
+
+func buildCommand(a *app) *cobra.Command {
+	var o buildOptions
+	c := &cobra.Command{
+		Use:     "build [URL [URL]] [TARGET...]",
+		Aliases: []string{"bake", "f"},
+		Short:   "Build targets",
+		Long: `Build the named targets, groups or patterns, and all that they need; without a
+name, the one called default. A target that several need is built once.`,
+		Example: "  kiln build\n  kiln build 'api-*' --set '*.args.GO=1.27' --push",
+		ValidArgsFunction: func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return a.targetNames(c.Context(), o.definitionFlags), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			o.short.changed(c.Flags())
+			for _, kind := range []string{"targets", "variables"} {
+				if c.Flags().Changed("list-" + kind) {
+					o.list = kind
+				}
+			}
+			return a.build(c.Context(), o, args)
+		},
+	}
+	o.register(c.Flags())
+	return c
+}
+
+// build is the flow of `kiln build`.
+func (a *app) build(ctx context.Context, o buildOptions, args []string) error {
+	plan, err := a.plan(ctx, o, args)
+	if err != nil || plan == nil {
+		return err
+	}
+	if o.print {
+		return config.Print(a.Out, plan.graph.Groups(), targetsOf(plan.graph))
+	}
+	return a.run(ctx, o, plan)
+}
+
+// A plan is what to build and how, before anything runs.
+type plan struct {
+	*definition
+	graph   *graph.Graph
+	jobs    jobs
+	builder builderChoice
+	display progress.Mode
+	lower   buildkit.LowerOptions
+	call    callSpec
+}
+
+// plan checks the options, reads the definition, and selects what was asked
+// for. A nil plan says that all is done (--list).
+func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, error) {
+	p := &plan{}
+	var err error
+	if p.jobs, err = o.jobsOf(); err != nil {
+		return nil, usagef("%w", err)
+	}
+	if p.display, err = a.progressMode(o.progress); err != nil {
+		return nil, err
+	}
+	if o.print && o.list != "" {
+		return nil, usagef("--print and --list exclude each other")
+	}
+	short, err := o.short.overrides()
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	if p.call, err = parseCall(o.short.call); err != nil {
+		return nil, usagef("%w", err)
+	}
+	if p.definition, err = a.load(ctx, o.definitionFlags, short); err != nil {
+		return nil, err
+	}
+	if o.list != "" {
+		l, err := parseList(o.list)
+		if err != nil {
+			return nil, err
+		}
+		return nil, l.list(a.Out, p.cfg)
+	}
+	p.graph, err = a.selected(p.definition, args, o.variant)
+	if err != nil || o.print {
+		return p, err
+	}
+	if p.lower, err = a.lowerOptions(ctx); err != nil {
+		return nil, err
+	}
+	p.builder, err = a.choose(o.builderFlags)
+	return p, err
+}
+
+func (o buildOptions) jobsOf() (jobs, error) {
+	j, err := parseJobs(o.jobs)
+	if o.keepGoing && j.mode == exec.FailFast {
+		j.mode = exec.KeepGoing
+	}
+	return j, err
+}
+
+// selected narrows the definition to what the arguments name.
+func (a *app) selected(d *definition, names []string, variant string) (*graph.Graph, error) {
+	g, diags := graph.New(d.cfg)
+	if !diags.HasErrors() {
+		narrow, more := g.SelectVariant(variant, names...)
+		g, diags = narrow, append(diags, more...)
+	}
+	a.tell(diags, d.files)
+	if diags.HasErrors() {
+		return nil, &exitError{code: codeUsage, err: diags, told: true}
+	}
+	return g, nil
+}
+
+// targetsOf lists the targets of a graph, in its order.
+func targetsOf(g *graph.Graph) []*config.Target {
+	var out []*config.Target
+	for _, n := range g.Nodes() {
+		out = append(out, n.Target)
+	}
+	return out
+}
+
+// targetNames completes targets and groups.
+func (a *app) targetNames(ctx context.Context, d definitionFlags) []string {
+	quiet := *a
+	quiet.Err = discard{}
+	def, err := quiet.load(ctx, d, nil)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, g := range def.cfg.Groups {
+		names = append(names, g.Name+"\t"+g.Description)
+	}
+	for _, t := range def.cfg.Targets {
+		names = append(names, t.Name+"\t"+t.Description)
+	}
+	slices.Sort(names)
+	return names
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// printResults writes a line for each requested target that was built: its
+// name, a reference or path, and the digest, with tabs between them.
+func (a *app) printResults(outcomes []exec.Outcome, asJSON bool) error {
+	var errs []error
+	for _, o := range outcomes {
+		if o.Status != exec.Built || !o.Node.Requested {
+			continue
+		}
+		ref := ""
+		if len(o.Output.Refs) > 0 {
+			ref = o.Output.Refs[0]
+		}
+		if asJSON {
+			errs = append(errs, json.NewEncoder(a.Out).Encode(result{1, o.Node.Name(), o.Output.Refs, o.Output.Digest}))
+			continue
+		}
+		_, err := fmt.Fprintln(a.Out, strings.Join([]string{o.Node.Name(), ref, o.Output.Digest}, "\t"))
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// A result is a line of `kiln build --json`.
+type result struct {
+	Version    int      `json:"version"`
+	Target     string   `json:"target"`
+	References []string `json:"references"`
+	Digest     string   `json:"digest,omitempty"`
+}

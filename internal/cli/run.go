@@ -1,0 +1,171 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"slices"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/buildkit"
+	"github.com/kilnbuild/kiln/internal/progress"
+	"github.com/kilnbuild/kiln/internal/store"
+)
+
+// run checks what a build would trip over, and builds the plan.
+func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
+	if err := checkMetadataFile(o.metadataFile); err != nil {
+		return err
+	}
+	if err := a.permit(o, p); err != nil {
+		return err
+	}
+	if err := a.preflight(p); err != nil {
+		return err
+	}
+	b, err := a.connect(ctx, p.builder)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	outcomes, err := a.solve(ctx, o, p, b)
+	if outcomes == nil {
+		return err
+	}
+	return errors.Join(err, a.output(o, outcomes))
+}
+
+// permit compares what the plan needs with what --allow grants.
+func (a *app) permit(o buildOptions, p *plan) error {
+	granted, err := parseAllow(o.allow)
+	if err != nil {
+		return err
+	}
+	needs := needsOf(targetsOf(p.graph))
+	granted = append(granted, implied(p.files)...)
+	granted = append(granted, overrideGrants(p.overrides)...)
+	lacking := a.enforced(missing(needs, granted, a.dir), p.remote)
+	if len(lacking) > 0 {
+		if err := a.ask(lacking, p.display != progress.RawJSON); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// preflight tells, before anything starts, what can be known to fail.
+func (a *app) preflight(p *plan) error {
+	var diags hcl.Diagnostics
+	for _, n := range p.graph.Nodes() {
+		_, more := buildkit.Lower(n.Target, p.lower)
+		diags = append(diags, more...)
+		if len(n.After) == 0 && n.Target.Call == "" { // what it waits for may make the files
+			diags = append(diags, a.sourcesOf(n.Target)...)
+		}
+	}
+	a.tell(diags, p.files)
+	if diags.HasErrors() {
+		return &exitError{code: codeUsage, err: diags, told: true}
+	}
+	return nil
+}
+
+// solve builds the graph of p on b and shows how it goes.
+func (a *app) solve(ctx context.Context, o buildOptions, p *plan, b *builder) ([]exec.Outcome, error) {
+	options, err := a.solverOptions(p, b)
+	if err != nil {
+		return nil, err
+	}
+	display := a.display(p.display, b.name)
+	defer context.AfterFunc(ctx, func() { display.Note("interrupted: stopping; interrupt again to end at once") })()
+	solver, err := buildkit.Open(ctx, b.conn, p.graph, options)
+	if err != nil {
+		display.Close()
+		return nil, a.openError(err, p)
+	}
+	outcomes, err := exec.Run(ctx, p.graph, solver, exec.Options{Jobs: p.jobs.parallel, Mode: p.jobs.mode, Sink: display})
+	err = errors.Join(err, solver.Close())
+	display.Finish(outcomes)
+	return outcomes, runError(ctx, err, p.display)
+}
+
+// openError words why a run could not begin: what the user wrote, or the
+// builder.
+func (a *app) openError(err error, p *plan) error {
+	var diags hcl.Diagnostics
+	if errors.As(err, &diags) {
+		return a.definitionError(err, p.files)
+	}
+	return noBuilder(err)
+}
+
+// runError is the error of a run. The display has told it, unless it is one
+// that tells nothing.
+func runError(ctx context.Context, err error, mode progress.Mode) error {
+	if err == nil {
+		return nil
+	}
+	code := codeFailed
+	if ctx.Err() != nil {
+		code = codeInterrupted
+	}
+	return &exitError{code: code, err: err, told: mode != progress.RawJSON}
+}
+
+func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
+	o := buildkit.Options{
+		Dir:          a.dir,
+		Getenv:       a.getenv,
+		Stdout:       a.Out,
+		DockerConfig: a.dockerConfig(),
+		Lower:        p.lower,
+	}
+	if p.display == progress.RawJSON {
+		o.Raw = a.Err
+	}
+	if !b.own {
+		return o, nil
+	}
+	eo, err := a.engineOptions()
+	if err != nil {
+		return o, err
+	}
+	s, err := store.Open(filepath.Join(eo.StateDir, "images"))
+	if err != nil {
+		return o, usagef("%w", err)
+	}
+	o.Store = s
+	return o, nil
+}
+
+// dockerConfig is the directory of the Docker client's configuration.
+func (a *app) dockerConfig() string {
+	if dir := a.env["DOCKER_CONFIG"]; dir != "" {
+		return dir
+	}
+	if home := a.env["HOME"]; home != "" {
+		return filepath.Join(home, ".docker")
+	}
+	return ""
+}
+
+// output writes what scripts read: results or answers on stdout, and the
+// metadata file.
+func (a *app) output(o buildOptions, outcomes []exec.Outcome) error {
+	var errs []error
+	if o.metadataFile != "" {
+		errs = append(errs, writeMetadata(o.metadataFile, outcomes, nil))
+	}
+	if !slices.ContainsFunc(outcomes, toStdout) {
+		errs = append(errs, a.printResults(outcomes, o.json))
+	}
+	return errors.Join(errs...)
+}
+
+// toStdout reports whether a target's files went to stdout.
+func toStdout(o exec.Outcome) bool {
+	return slices.ContainsFunc(o.Node.Target.Outputs, func(e config.Export) bool { return e.Dest == "-" })
+}
