@@ -1,0 +1,205 @@
+package progress
+
+import (
+	"strings"
+	"time"
+
+	"github.com/kilnbuild/kiln/exec"
+)
+
+// tailLines is how many lines of a step's log are kept.
+const tailLines = 20
+
+// A model is what the events so far add up to.
+type model struct {
+	began   time.Time
+	targets []*target // in the order of the run
+	byName  map[string]*target
+}
+
+// A target is a node of the run.
+type target struct {
+	name     string
+	began    time.Time // zero until it starts
+	solved   bool
+	outcome  *exec.Outcome // nil until it is finished
+	steps    []*step       // in the order in which they were first heard of
+	byDigest map[string]*step
+	loose    step // of logs that no known step wrote; it never begins
+	numbered int  // steps that have a number
+	warnings []string
+}
+
+// A step is a vertex of one target.
+type step struct {
+	number  int // from 1, in the order of their beginning; 0 until then
+	vertex  exec.Vertex
+	name    string
+	began   time.Time // by the events' clock
+	running bool
+	ended   bool
+	log     splitter
+	tail    []string // the last lines of the log
+}
+
+func newModel(now time.Time) *model {
+	return &model{began: now, byName: map[string]*target{}}
+}
+
+// A change is what an event did to the model.
+type change struct {
+	target  *target
+	step    *step // nil if it was not about one
+	begun   bool  // the step began
+	ended   bool  // the step ended
+	lines   []string
+	warning string
+}
+
+// event takes an event into account.
+func (m *model) event(e exec.Event) change {
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	t := m.target(e.Node)
+	c := change{target: t}
+	switch e.Kind {
+	case exec.Started:
+		t.began = e.Time
+	case exec.VertexKind:
+		c = t.vertex(e)
+	case exec.Log:
+		c.step = t.step(e.Vertex)
+		c.lines = c.step.logged(c.step.log.add(e.Log))
+	case exec.Warning:
+		c.warning = strings.Join(cleanLines(e.Log), "\n")
+		t.warnings = append(t.warnings, c.warning)
+	case exec.Solved:
+		t.solved = true
+	case exec.Finished:
+		t.outcome = e.Outcome
+	}
+	return c
+}
+
+func (m *model) target(name string) *target {
+	t := m.byName[name]
+	if t == nil {
+		t = &target{name: name, byDigest: map[string]*step{}}
+		m.byName[name] = t
+		if name != "" { // what concerns the run belongs to none
+			m.targets = append(m.targets, t)
+		}
+	}
+	return t
+}
+
+// step returns the step of a vertex, which may be nil.
+func (t *target) step(v *exec.Vertex) *step {
+	if v == nil {
+		return &t.loose
+	}
+	s := t.byDigest[v.Digest]
+	if s == nil {
+		s = &step{}
+		t.byDigest[v.Digest] = s
+		t.steps = append(t.steps, s)
+	}
+	if v.Name != "" {
+		s.name = oneLine(v.Name)
+	}
+	return s
+}
+
+func (t *target) vertex(e exec.Event) change {
+	if e.Vertex == nil {
+		return change{target: t}
+	}
+	v := *e.Vertex
+	s := t.step(&v)
+	c := change{target: t, step: s}
+	s.vertex = v
+	if begun := !v.Started.IsZero() || !v.Completed.IsZero(); begun && !s.running && (!s.ended || v.Completed.IsZero()) {
+		c.begun = true
+		s.running, s.ended, s.began = true, false, e.Time
+		if s.number == 0 && !v.Internal {
+			t.numbered++
+			s.number = t.numbered
+		}
+	}
+	if !v.Completed.IsZero() && s.running {
+		c.ended = true
+		s.running, s.ended = false, true
+		c.lines = s.logged(s.log.end())
+	}
+	return c
+}
+
+// logged keeps the last lines.
+func (s *step) logged(lines []string) []string {
+	s.tail = append(s.tail, lines...)
+	if over := len(s.tail) - tailLines; over > 0 {
+		s.tail = append(s.tail[:0], s.tail[over:]...)
+	}
+	return lines
+}
+
+// flush returns the unfinished lines of all logs, at the end of the target.
+func (t *target) flush() []change {
+	var out []change
+	for _, s := range append([]*step{&t.loose}, t.steps...) {
+		if lines := s.logged(s.log.end()); lines != nil {
+			out = append(out, change{target: t, step: s, lines: lines})
+		}
+	}
+	return out
+}
+
+// current returns what t is doing: the step that began last of those that a
+// person cares for.
+func (t *target) current() *step {
+	var cur *step
+	for _, s := range t.steps {
+		switch {
+		case !s.running:
+		case cur == nil, !s.began.Before(cur.began) && (!s.vertex.Internal || cur.vertex.Internal):
+			cur = s
+		}
+	}
+	return cur
+}
+
+// failing returns the step that failed, or nil.
+func (t *target) failing() *step {
+	for i := len(t.steps) - 1; i >= 0; i-- {
+		if t.steps[i].vertex.Error != "" {
+			return t.steps[i]
+		}
+	}
+	return nil
+}
+
+// cached returns how many of the steps of the Dockerfile that ended had their
+// result already, and how many ended. What BuildKit does around them
+// ("[internal] load …", "exporting …") is never cached.
+func (t *target) cached() (cached, all int) {
+	for _, s := range t.steps {
+		if !s.ended || s.vertex.Internal || !strings.HasPrefix(s.name, "[") || strings.HasPrefix(s.name, "[internal]") || strings.HasPrefix(s.name, "[auth]") {
+			continue
+		}
+		all++
+		if s.vertex.Cached {
+			cached++
+		}
+	}
+	return cached, all
+}
+
+// result is the outcome in one word: "cached" if nothing had to be done.
+func (t *target) result(o *exec.Outcome) string {
+	cached, all := t.cached()
+	if o.Status == exec.Built && all > 0 && cached == all {
+		return "cached"
+	}
+	return o.Status.String()
+}

@@ -1,0 +1,404 @@
+package progress
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+	"github.com/google/go-cmp/cmp"
+	"github.com/hinshun/vt10x"
+
+	"github.com/kilnbuild/kiln/exec"
+)
+
+func nothing(int) {}
+
+// What a display writes in a mode, for the whole scene.
+func TestDisplayGolden(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		o    Options
+	}{
+		{"plain", Options{Mode: Plain, Header: "builder: kiln engine, BuildKit v0.34.2"}},
+		{"plain-color", Options{Mode: Plain, Color: true}},
+		{"auto-is-plain", Options{Mode: Auto, Header: "builder: kiln engine, BuildKit v0.34.2"}},
+		{"quiet", Options{Mode: Quiet, Header: "not shown"}},
+		{"rawjson", Options{Mode: RawJSON, Header: "not shown"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var out locked
+				tt.o.Out = &out
+				d := New(tt.o)
+				if err := d.Finish(play(d, nothing)); err != nil {
+					t.Fatal(err)
+				}
+				got := out.String()
+				if tt.o.Mode == RawJSON && got != "" {
+					t.Errorf("rawjson writes %q", got)
+				}
+				name := tt.name
+				if name == "auto-is-plain" {
+					name = "plain"
+				}
+				golden(t, name, got)
+			})
+		})
+	}
+}
+
+// Frames at several sizes, at the three looks of the scene. None is larger
+// than its screen.
+func TestFrameGolden(t *testing.T) {
+	for _, size := range []struct{ w, h int }{{80, 24}, {40, 8}, {100, 4}, {20, 3}, {8, 2}, {3, 1}, {1, 1}} {
+		t.Run(fmt.Sprintf("%dx%d", size.w, size.h), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newModel(time.Now())
+				var got strings.Builder
+				play(sinkOf(m), func(n int) {
+					fmt.Fprintf(&got, "-- %d\n", n)
+					lines := frame{m: m, now: time.Now(), width: size.w, height: size.h}.lines()
+					if len(lines) > size.h {
+						t.Errorf("%d lines", len(lines))
+					}
+					for _, l := range lines {
+						if w := ansi.StringWidth(l); w > size.w {
+							t.Errorf("%d columns: %q", w, l)
+						}
+						got.WriteString(l + "\n")
+					}
+				})
+				golden(t, fmt.Sprintf("frame-%dx%d", size.w, size.h), got.String())
+			})
+		})
+	}
+}
+
+// sinkOf gives events to a model directly.
+type modelSink struct{ m *model }
+
+func sinkOf(m *model) exec.Sink        { return modelSink{m} }
+func (s modelSink) Event(e exec.Event) { s.m.event(e) }
+
+// A terminal is a screen of a fixed size. It begins with the cursor at the
+// bottom, below a full screen of older output.
+type terminal struct {
+	vt10x.Terminal
+	wrote int
+}
+
+func newTerminal(width, height int) *terminal {
+	term := &terminal{Terminal: vt10x.New(vt10x.WithSize(width, height))}
+	for i := range height - 1 {
+		fmt.Fprintf(term.Terminal, "old%d\r\n", i)
+	}
+	return term
+}
+
+func (term *terminal) Write(p []byte) (int, error) {
+	term.wrote++
+	return term.Terminal.Write(p)
+}
+
+// rows returns what is on the screen, without blanks at the ends of lines.
+func (term *terminal) rows() []string {
+	var out []string
+	for row := range strings.SplitSeq(strings.TrimSuffix(term.String(), "\n"), "\n") {
+		out = append(out, strings.TrimRight(row, " \x00"))
+	}
+	return out
+}
+
+// The display keeps what was on the screen before it as far as there is room,
+// never scrolls more than its largest frame needs, draws every frame in the
+// same place and leaves nothing of it behind.
+func TestTTYOnTerminal(t *testing.T) {
+	for _, size := range []struct{ w, h int }{{80, 24}, {40, 10}, {30, 5}, {12, 3}} {
+		t.Run(fmt.Sprintf("%dx%d", size.w, size.h), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				term := newTerminal(size.w, size.h)
+				width, height := func() int { return size.w }, func() int { return size.h }
+				d := New(Options{Out: term, Mode: TTY, Width: width, Height: height, Header: "builder: x"})
+				outcomes := play(d, func(n int) {
+					time.Sleep(2 * interval) // it is drawn at its own time
+					synctest.Wait()
+					checkScreen(t, term, d)
+				})
+				if err := d.Finish(outcomes); err != nil {
+					t.Fatal(err)
+				}
+				last := strings.Join(term.rows(), "\n")
+				if strings.Contains(last, "waiting:") || strings.Contains(last, "done:") {
+					t.Errorf("a frame is left behind:\n%s", last)
+				}
+				if size.w == 80 && !strings.Contains(last, "error: api: services/api/Dockerfile:4: make all: exit code 2") {
+					t.Errorf("the root cause is not on the last screen:\n%s", last)
+				}
+				if c := term.Cursor(); c.X != 0 || term.rows()[c.Y] != "" {
+					t.Errorf("the cursor is at %d, %d in %q", c.X, c.Y, term.rows()[c.Y])
+				}
+			})
+		})
+	}
+}
+
+// checkScreen compares the bottom of the screen with the frame.
+func checkScreen(t *testing.T, term *terminal, d *Display) {
+	t.Helper()
+	s := d.view.(*screen)
+	rows := term.rows()
+	n := len(s.shown)
+	if n > len(rows)-1 {
+		t.Errorf("the frame has %d rows on a screen of %d", n, len(rows))
+	}
+	if last := rows[len(rows)-1]; last != "" {
+		t.Errorf("below the frame is %q", last)
+	}
+	if c := term.Cursor(); c.X != 0 || c.Y > len(rows)-1 || !term.CursorVisible() {
+		t.Errorf("the cursor is at %d, %d", c.X, c.Y)
+	}
+	heads := 0
+	for _, r := range rows {
+		if strings.Contains(r, "targets done") {
+			heads++
+		}
+	}
+	if heads > 1 {
+		t.Errorf("%d frames on the screen:\n%s", heads, strings.Join(rows, "\n"))
+	}
+	if above := term.Cursor().Y - n - 1; above >= 0 && rows[above] != "builder: x" {
+		t.Errorf("above the frame is %q, want the header:\n%s", rows[above], strings.Join(rows, "\n"))
+	}
+	if diff := cmp.Diff(s.shown, rows[term.Cursor().Y-n:term.Cursor().Y]); diff != "" {
+		t.Errorf("on the screen is not the frame: %s", diff)
+	}
+	if n == 0 {
+		t.Error("there is no frame")
+	}
+}
+
+// A terminal that became narrower has broken the lines of the last frame; the
+// next one goes over all of them.
+func TestTTYResize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out locked
+		width := 80
+		m := newModel(time.Now())
+		s := &screen{o: Options{Out: &out, Width: func() int { return width }}, model: m}
+		sc := newScene(sinkOf(m), "a", "b")
+		sc.start("a")
+		sc.step("a", strings.Repeat("x", 200))
+		if got := s.draw(time.Now()); strings.Contains(got, "\x1b[3A") || !strings.HasPrefix(got, ansi.SetModeSynchronizedOutput+"\r"+"0") {
+			t.Errorf("the first frame moves: %q", got)
+		}
+		// Three lines: the headline and "waiting: b" stay in one row of 40, the row of 79 columns needs two.
+		width = 40
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, ansi.SetModeSynchronizedOutput+"\r"+ansi.CursorUp(5)) {
+			t.Errorf("after the resize: %q", got)
+		}
+		width = 80
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, ansi.SetModeSynchronizedOutput+"\r"+ansi.CursorUp(3)) {
+			t.Errorf("after the second resize: %q", got)
+		}
+	})
+}
+
+// The cursor's look is left alone, and nothing is asked of the terminal: an
+// answer would end up in the shell's input.
+func TestTTYChangesNothingForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out locked
+		d := New(Options{Out: &out, Mode: Auto, Terminal: true, Color: true})
+		play(d, func(int) { second(1) })
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got := out.String()
+		for _, seq := range []string{ansi.HideCursor, "\x1b[?1049h", "\x1b[6n", "\x1b[c", "\x1b[>", "$p", "\x1b7", "\x1b[s", "\x1b[?25"} {
+			if strings.Contains(got, seq) {
+				t.Errorf("writes %q", seq)
+			}
+		}
+		if a, b := strings.Count(got, ansi.SetModeSynchronizedOutput), strings.Count(got, ansi.ResetModeSynchronizedOutput); a != b || a == 0 {
+			t.Errorf("%d updates begin, %d end", a, b)
+		}
+		if !strings.Contains(got, "not built:") {
+			t.Error("the last frame is not there after Close")
+		}
+	})
+}
+
+// About ten frames a second, however many events there are.
+func TestTTYRate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		term := newTerminal(80, 24)
+		d := New(Options{Out: term, Mode: TTY})
+		s := newScene(d, "a")
+		s.start("a")
+		s.step("a", "[1/1] RUN x")
+		for range 1000 {
+			second(0.001)
+			s.log("a", "[1/1] RUN x", "line\n")
+		}
+		synctest.Wait()
+		if term.wrote < 9 || term.wrote > 11 {
+			t.Errorf("%d frames in a second", term.wrote)
+		}
+		d.Close()
+	})
+}
+
+// An output that takes nothing does not hold up who sends events.
+func TestBlockedOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w := io.Pipe()
+		d := New(Options{Out: w, Mode: Plain})
+		began := time.Now()
+		play(d, nothing)
+		for i := range 1000 {
+			d.Event(exec.Event{Node: "api", Kind: exec.Log, Log: fmt.Appendf(nil, "line %d\n", i)})
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("the scene took %v", took)
+		}
+		go func() { _ = d.Close(); w.Close() }()
+		all, err := io.ReadAll(r)
+		if err != nil || strings.Count(string(all), "api | line ") != 1000 {
+			t.Errorf("%d lines arrived, %v", strings.Count(string(all), "api | line "), err)
+		}
+	})
+}
+
+// A broken output is told and ends nothing; what comes after the end is
+// dropped.
+func TestBrokenOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w := io.Pipe()
+		r.CloseWithError(errBroken)
+		d := New(Options{Out: w, Mode: Plain, Header: "x"})
+		if err := d.Finish(play(d, nothing)); !errors.Is(err, errBroken) {
+			t.Errorf("error %v", err)
+		}
+		if err := d.Close(); !errors.Is(err, errBroken) {
+			t.Errorf("second: %v", err)
+		}
+		d.Event(exec.Event{Node: "late", Kind: exec.Queued})
+		d.Note("late")
+	})
+}
+
+var errBroken = errors.New("broken pipe")
+
+func TestFinishOfNothingAndSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, tt := range []struct {
+			name, want string
+			mode       Mode
+			n          int
+		}{
+			{"no targets", "\nnothing to build\n", Plain, 0},
+			{"quiet success", "", Quiet, 2},
+		} {
+			var out locked
+			d := New(Options{Out: &out, Mode: tt.mode})
+			s := newScene(d, []string{"a", "b"}[:tt.n]...)
+			if s.outcomes == nil {
+				s.outcomes = []exec.Outcome{}
+			}
+			for _, o := range s.outcomes {
+				s.start(o.Node.Name())
+				s.finish(o.Node.Name(), exec.Built, nil)
+			}
+			if err := d.Finish(s.outcomes); err != nil || out.String() != tt.want {
+				t.Errorf("%s: got %q, %v, want %q", tt.name, out.String(), err, tt.want)
+			}
+		}
+	})
+}
+
+// Many failures of other kinds: no place, a panic's stack, a place without a
+// command, an interruption.
+func TestSummaryGolden(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out locked
+		d := New(Options{Out: &out, Mode: Plain})
+		s := newScene(d, "net", "parse", "killed", "panics", "stopped", "good")
+		for _, o := range s.outcomes {
+			s.start(o.Node.Name())
+		}
+		second(61)
+		s.step("net", "[1/1] FROM registry.example/x")
+		s.log("net", "[1/1] FROM registry.example/x", "retrying")
+		s.step("net", "[1/1] FROM registry.example/x", failed("dial tcp: refused\nsecond line"))
+		s.finish("net", exec.Failed, errors.New("resolve https://me:hunter2@registry.example/x: connection refused"))
+		s.finish("parse", exec.Failed, &exec.SourceError{File: "Dockerfile", StartLine: 2, EndLine: 2, Source: []byte(dockerfile), ExitCode: -1, Err: errors.New("unknown instruction: WORDKIR (did you mean WORKDIR?)")})
+		s.finish("killed", exec.Failed, &exec.SourceError{File: "Dockerfile", StartLine: 4, EndLine: 4, Source: []byte(dockerfile), Command: "API_TOKEN=hunter2 make all", ExitCode: -1, Err: errors.New("killed by signal 9")})
+		s.finish("panics", exec.Failed, fmt.Errorf("panic in the solver: oh\n%s", strings.Repeat("a frame\n\tof the stack\n", 50)))
+		s.finish("stopped", exec.Cancelled, errors.New("interrupted"))
+		s.finish("good", exec.Built, nil, "store: good\x1b[2J\n")
+		if err := d.Finish(s.outcomes); err != nil {
+			t.Fatal(err)
+		}
+		got := out.String()
+		if strings.Contains(got, "hunter2") || strings.Contains(got, "\x1b") {
+			t.Error("shows what it must not")
+		}
+		golden(t, "summary", got)
+	})
+}
+
+// 200 targets and 100,000 lines of log take little time.
+func BenchmarkTTY(b *testing.B) { benchmark(b, TTY) }
+
+func BenchmarkPlain(b *testing.B) { benchmark(b, Plain) }
+
+func benchmark(b *testing.B, mode Mode) {
+	var names []string
+	for i := range 200 {
+		names = append(names, fmt.Sprintf("target-%d", i))
+	}
+	for b.Loop() {
+		d := New(Options{Out: io.Discard, Mode: mode, Color: true})
+		s := newScene(d, names...)
+		for _, n := range names {
+			s.start(n)
+			for i := range 10 {
+				step := fmt.Sprintf("[%d/10] RUN x", i)
+				s.step(n, step)
+				for range 50 {
+					s.log(n, step, "a line of log with \x1b[32mcolour\x1b[0m in it, of usual length\n")
+				}
+				s.step(n, step, done)
+			}
+			s.finish(n, exec.Built, nil)
+		}
+		if err := d.Finish(s.outcomes); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func TestParseMode(t *testing.T) {
+	for _, tt := range []struct {
+		in   string
+		want Mode
+		err  string
+	}{
+		{"", Auto, ""},
+		{"auto", Auto, ""},
+		{"tty", TTY, ""},
+		{"rawjson", RawJSON, ""},
+		{"plane", "", `unknown progress mode "plane" (did you mean "plain"?): use auto, plain, quiet, rawjson or tty`},
+		{"fancyfancyfancy", "", `unknown progress mode "fancyfancyfancy": use auto, plain, quiet, rawjson or tty`},
+	} {
+		got, err := ParseMode(tt.in)
+		if got != tt.want || fmt.Sprint(err) != tt.err && (err != nil || tt.err != "") {
+			t.Errorf("%q: got %q, %v", tt.in, got, err)
+		}
+	}
+}
