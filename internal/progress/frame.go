@@ -172,7 +172,7 @@ func (f frame) row(name, what, right string, nameWidth int) string {
 func (f frame) doing(t *target) string {
 	s := t.current()
 	switch {
-	case s == nil && t.solved:
+	case s == nil && !t.solved.IsZero():
 		return "exporting"
 	case s == nil:
 		return "preparing"
@@ -186,8 +186,11 @@ func (f frame) doing(t *target) string {
 
 // since is when what the target does now began.
 func (f frame) since(t *target) time.Time {
-	if s := t.current(); s != nil {
+	switch s := t.current(); {
+	case s != nil:
 		return s.began
+	case !t.solved.IsZero():
+		return t.solved
 	}
 	return t.began
 }

@@ -20,8 +20,8 @@ type model struct {
 // A target is a node of the run.
 type target struct {
 	name     string
-	began    time.Time // zero until it starts
-	solved   bool
+	began    time.Time     // zero until it starts
+	solved   time.Time     // zero until its result is there
 	outcome  *exec.Outcome // nil until it is finished
 	steps    []*step       // in the order in which they were first heard of
 	byDigest map[string]*step
@@ -75,7 +75,7 @@ func (m *model) event(e exec.Event) change {
 		c.warning = strings.Join(cleanLines(e.Log), "\n")
 		t.warnings = append(t.warnings, c.warning)
 	case exec.Solved:
-		t.solved = true
+		t.solved = e.Time
 	case exec.Finished:
 		t.outcome = e.Outcome
 	}

@@ -193,7 +193,7 @@ func TestTTYResize(t *testing.T) {
 		sc := newScene(sinkOf(m), "a", "b")
 		sc.start("a")
 		sc.step("a", strings.Repeat("x", 200))
-		if got := s.draw(time.Now()); strings.Contains(got, "\x1b[3A") || !strings.HasPrefix(got, ansi.SetModeSynchronizedOutput+"\r"+"0") {
+		if got := s.draw(time.Now()); strings.Contains(got, "\x1b[3A") || !strings.HasPrefix(got, ansi.SetModeSynchronizedOutput+"\r"+ansi.EraseLineRight+"0") {
 			t.Errorf("the first frame moves: %q", got)
 		}
 		// Three lines: the headline and "waiting: b" stay in one row of 40, the row of 79 columns needs two.
@@ -229,6 +229,25 @@ func TestTTYChangesNothingForGood(t *testing.T) {
 		}
 		if !strings.Contains(got, "not built:") {
 			t.Error("the last frame is not there after Close")
+		}
+	})
+}
+
+// The summary is written over a frame that begins on the first line of the
+// screen; clearing the screen first would keep that frame in the history of
+// some terminals.
+func TestTTYClearsLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out locked
+		d := New(Options{Out: &out, Mode: TTY, Width: func() int { return 30 }})
+		outcomes := play(d, func(int) { second(1) })
+		before := len(out.String())
+		if err := d.Finish(outcomes); err != nil {
+			t.Fatal(err)
+		}
+		last := out.String()[before:]
+		if i, j := strings.Index(last, ansi.EraseScreenBelow), strings.LastIndex(last, "\n"); i < j || strings.Count(last, ansi.EraseScreenBelow) != 1 {
+			t.Errorf("the screen is cleared at %d, the last line ends at %d", i, j)
 		}
 	})
 }

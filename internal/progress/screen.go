@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,8 @@ func (s *screen) take(it item) {
 func (s *screen) text(tick bool) string {
 	switch {
 	case s.end != "":
-		return s.over(s.above, nil) + strings.ReplaceAll(s.end, "\n", "\r\n")
+		lines := strings.Split(strings.TrimSuffix(s.end, "\n"), "\n")
+		return s.over(append(s.above, lines...), nil)
 	case tick || s.ended || len(s.above) > 0:
 		return s.draw(time.Now())
 	}
@@ -70,7 +72,9 @@ func (s *screen) frame(now time.Time) frame {
 }
 
 // over returns what replaces the frame that is shown by lines that stay and
-// lines of a new frame. It is one update for terminals that know such.
+// lines of a new frame. It is one update for terminals that know such. The
+// rest of the screen is cleared last: some terminals take a screen that is
+// cleared from its first line on for worth keeping.
 func (s *screen) over(stay, lines []string) string {
 	width, _ := s.size()
 	var b strings.Builder
@@ -79,11 +83,12 @@ func (s *screen) over(stay, lines []string) string {
 	if rows := s.rows(width); rows > 0 {
 		b.WriteString(ansi.CursorUp(rows))
 	}
-	for _, l := range stay {
-		b.WriteString(fit(l, max(1, width-1)) + ansi.EraseLineRight + "\r\n")
-	}
-	for _, l := range lines {
-		b.WriteString(l + ansi.EraseLineRight + "\r\n")
+	for _, l := range append(slices.Clip(stay), lines...) {
+		b.WriteString(ansi.EraseLineRight + l)
+		if w := ansi.StringWidth(l); w > width && w%width != 0 {
+			b.WriteString(ansi.EraseLineRight) // of the row that the line went on in
+		}
+		b.WriteString("\r\n")
 	}
 	b.WriteString(ansi.EraseScreenBelow)
 	b.WriteString(ansi.ResetModeSynchronizedOutput)
