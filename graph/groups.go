@@ -101,9 +101,11 @@ func (o *opener) printed(names []string) []*config.Group {
 		opened[g] = true
 	}
 	for _, name := range names {
-		if name != "default" || !opened[o.l.group[name]] {
-			def.Members = append(def.Members, name)
+		// Once there is a group "default", its own name adds nothing to it.
+		if name == "default" && (opened[o.l.group[name]] || len(def.Members) > 0) {
+			continue
 		}
+		def.Members = append(def.Members, name)
 	}
 	out := []*config.Group{def}
 	for _, g := range o.l.groups {

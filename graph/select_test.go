@@ -65,6 +65,24 @@ func TestSelect(t *testing.T) {
 	}
 }
 
+// A target called default adds its name to the group of what was asked for
+// only if it comes first: bake's rule.
+func TestSelectTargetDefault(t *testing.T) {
+	for names, want := range map[string]string{
+		"":            "default=default",
+		"arm default": "default=arm",
+		"default arm": "default=arm,default",
+	} {
+		g, diags := mustNew(t, "default:\narm:").Select(strings.Fields(names)...)
+		if diags.HasErrors() {
+			t.Fatal(showDiags(diags))
+		}
+		if got := showGroups(g); got != want {
+			t.Errorf("%q: groups %q, want %q", names, got, want)
+		}
+	}
+}
+
 func showGroups(g *Graph) string {
 	var out []string
 	for _, gr := range g.Groups() {

@@ -105,7 +105,7 @@ func targetRows(cfg *config.Config) []listedTarget {
 }
 
 func (l listSpec) variables(w io.Writer, cfg *config.Config) error {
-	var rows []listedVariable
+	rows := []listedVariable{} // bake prints an empty list, but null for targets
 	for _, v := range cfg.Variables {
 		row := listedVariable{Name: v.Name, Description: v.Description, Type: v.Type}
 		if !v.Null {
