@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"strings"
+
+	"github.com/kilnbuild/kiln/internal/engine"
+	"github.com/kilnbuild/kiln/internal/reference"
+)
+
+// environment lists the environment variables that kiln reads, for the
+// reference and `kiln help environment`.
+func environment() []reference.Variable {
+	all := append([]reference.Variable{}, builderVariables...)
+	for _, v := range engine.Variables() {
+		doc, def, _ := strings.Cut(strings.TrimSuffix(v.Doc, ")"), " (default ")
+		if d, other, ok := strings.Cut(doc, " (default: "); ok {
+			doc, def = d, other
+		}
+		all = append(all, reference.Variable{Name: v.Name, Topic: "The engine", Doc: doc, Default: def})
+	}
+	return append(all, otherVariables...)
+}
+
+var builderVariables = []reference.Variable{
+	{Name: "KILN_BUILDER", Topic: "The builder", Doc: "address of the BuildKit to use, as --builder", Default: "kiln's own engine"},
+	{Name: "BUILDKIT_HOST", Topic: "The builder", Doc: "address of a BuildKit daemon, if KILN_BUILDER says nothing"},
+	{Name: "BUILDX_BUILDER", Topic: "The builder", Doc: "name of a buildx builder to use, if neither of the others says anything"},
+	{Name: "BUILDX_CONFIG", Topic: "The builder", Doc: "directory in which buildx keeps its builders", Default: "buildx in the Docker client's configuration"},
+	{Name: "DOCKER_HOST", Topic: "The builder", Doc: "address of the Docker Engine that images are loaded into"},
+	{Name: "DOCKER_CONFIG", Topic: "The builder", Doc: "directory of the Docker client's configuration, for credentials of registries and proxy settings", Default: "~/.docker"},
+	{Name: "SSH_AUTH_SOCK", Topic: "The builder", Doc: "socket of the SSH agent that targets may use"},
+	{Name: "KILN_ENGINE", Topic: "The engine", Doc: "how kiln's own BuildKit runs: shared, or in-process", Default: "shared"},
+}
+
+var otherVariables = []reference.Variable{
+	{Name: "BUILDX_BAKE_FILE", Topic: "Build files", Doc: "build files to read if there is no -f, a list", Default: "the nearest build.hcl, else bake's names"},
+	{Name: "BUILDX_BAKE_PATH_SEPARATOR", Topic: "Build files", Doc: "what separates the entries of BUILDX_BAKE_FILE", Default: ": (; on Windows)"},
+	{Name: "BUILDX_BAKE_FILE_RELATIVE_PATHS", Topic: "Build files", Doc: "true: contexts in bake's files are relative to the file that says them", Default: "false"},
+	{Name: "BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP", Topic: "Build files", Doc: "true: variables of build files are not set from the environment", Default: "false"},
+	{Name: "SOURCE_DATE_EPOCH", Topic: "Build files", Doc: "build argument of every target that does not set it itself: the time to use in results, in seconds since 1970"},
+	{Name: "BUILDX_BAKE_GIT_AUTH_TOKEN", Topic: "Remote definitions", Doc: "token for the git server of a remote definition"},
+	{Name: "BUILDX_BAKE_GIT_AUTH_HEADER", Topic: "Remote definitions", Doc: "value of the Authorization header for that server"},
+	{Name: "BUILDX_BAKE_GIT_SSH", Topic: "Remote definitions", Doc: "SSH agent sockets or keys to fetch it with, with commas between them", Default: "SSH_AUTH_SOCK"},
+	{Name: "BUILDX_BAKE_GIT_ADVICE", Topic: "Remote definitions", Doc: "true: let git print its advice", Default: "false"},
+	{Name: "BUILDX_BAKE_ENTITLEMENTS_FS", Topic: "Privileges", Doc: "false: builds may read and write files anywhere without --allow", Default: "true"},
+	{Name: "BAKE_ALLOW_REMOTE_FS_ACCESS", Topic: "Privileges", Doc: "true: the same, for remote definitions only", Default: "false"},
+	{Name: "BUILDX_NO_DEFAULT_ATTESTATIONS", Topic: "Results", Doc: "true: no provenance but what a target asks for", Default: "false"},
+	{Name: "BUILDX_GIT_INFO", Topic: "Results", Doc: "false: provenance does not say commit and repository", Default: "true"},
+	{Name: "BUILDX_GIT_LABELS", Topic: "Results", Doc: "true: labels of the image say commit and repository", Default: "false"},
+	{Name: "BUILDX_GIT_CHECK_DIRTY", Topic: "Results", Doc: "true: the commit has -dirty at its end if the work tree differs from it", Default: "false"},
+	{Name: "BUILDKIT_PROGRESS", Topic: "The terminal", Doc: "how to show progress, where --progress does not say", Default: "auto"},
+	{Name: "NO_COLOR", Topic: "The terminal", Doc: "anything: no colour"},
+	{Name: "TERM", Topic: "The terminal", Doc: "dumb: no colour and nothing that moves"},
+}
