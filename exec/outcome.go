@@ -10,6 +10,7 @@ import (
 // A Status is how a node came out. Its text is as people and reports read it.
 type Status int
 
+// How a node may come out.
 const (
 	Cancelled Status = iota // stopped, or never begun, because of a failure elsewhere or ctx
 	Built
