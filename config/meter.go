@@ -1,0 +1,86 @@
+package config
+
+import (
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// Loops and templates are charged to the same allowance as functions (see
+// funcs_limit.go), so that no file can make a value that fills the memory or
+// a loop that runs for hours.
+
+// A meter charges expressions, and tells only once that there is no more.
+type meter struct {
+	spent *spent
+	told  bool
+}
+
+// A metered expression is the body of a loop or a part of a template.
+type meteredExpr struct {
+	hclsyntax.Expression
+	meter *meter
+	each  float64 // units of one evaluation, beside those of the value
+	text  bool    // the value becomes text
+}
+
+func (m *meteredExpr) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
+	if err := m.meter.spent.charge(m.each); err != nil {
+		return m.refuse(ctx)
+	}
+	v, diags := m.Expression.Value(ctx)
+	if diags.HasErrors() || !m.text {
+		return v, diags
+	}
+	if err := m.meter.spent.charge(4 * weigh(v)); err != nil {
+		return m.refuse(ctx)
+	}
+	return v, diags
+}
+
+func (m *meteredExpr) refuse(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
+	if m.meter.told {
+		return cty.DynamicVal, nil
+	}
+	m.meter.told = true
+	rng := m.Range()
+	return cty.DynamicVal, hcl.Diagnostics{{
+		Severity: hcl.DiagError, Summary: "Too much work", Subject: &rng, Expression: m.Expression, EvalContext: ctx,
+		Detail: "Evaluating this would take too much memory or time: all that the expressions of a set of files yield may be 256 MiB, and a number at most 39,000 digits long.",
+	}}
+}
+
+// metered puts meters into the loops and templates of e.
+func metered(e hclsyntax.Expression, m *meter) {
+	switch e := e.(type) {
+	case *hclsyntax.ScopeTraversalExpr:
+		return
+	case *hclsyntax.TemplateWrapExpr:
+		metered(e.Wrapped, m)
+		return
+	}
+	var loops []*hclsyntax.ForExpr
+	var templates []*hclsyntax.TemplateExpr
+	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
+		switch n := n.(type) {
+		case *hclsyntax.ForExpr:
+			loops = append(loops, n)
+		case *hclsyntax.TemplateExpr:
+			templates = append(templates, n)
+		}
+		return nil
+	})
+	for _, f := range loops {
+		f.ValExpr = &meteredExpr{Expression: f.ValExpr, meter: m, each: 256}
+		if f.CondExpr != nil {
+			f.CondExpr = &meteredExpr{Expression: f.CondExpr, meter: m, each: 64}
+		}
+	}
+	for _, t := range templates {
+		for i, p := range t.Parts {
+			if _, ok := p.(*hclsyntax.LiteralValueExpr); !ok {
+				t.Parts[i] = &meteredExpr{Expression: p, meter: m, each: 16, text: true}
+			}
+		}
+	}
+}

@@ -1,0 +1,401 @@
+package config
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+
+	"github.com/hashicorp/hcl/v2"
+)
+
+// Overrides of attributes: --set, and the flags that are short for it.
+
+// A setForm is what --set may do with an attribute.
+type setForm int
+
+const (
+	setNothing    setForm = iota
+	setText               // KEY=text
+	setBool               // KEY=bool
+	setList               // KEY=entry replaces, KEY+=entry appends
+	setListAppend         // both append
+	setKeys               // KEY.SUB=text
+)
+
+// An override is what all settings of one attribute of one target come to.
+type override struct {
+	set    bool     // text, items or keys hold something
+	text   string   // setText, setBool
+	items  []string // setList
+	clear  bool     // an empty value cleared what was there
+	append bool     // decided by the last setting
+	keys   []KeyValue
+	rng    hcl.Range
+	push   *bool // on outputs
+	load   *bool
+}
+
+// setKey is what a key of --set means.
+type setKey struct {
+	attr int
+	flag string // "push" or "load", on outputs
+}
+
+// setKeyIndex finds attributes by the keys of --set.
+var setKeyIndex = func() map[string]setKey {
+	index := map[string]setKey{"push": {attrOutput, "push"}, "load": {attrOutput, "load"}}
+	for i, a := range attributes {
+		if a.set == setNothing {
+			continue
+		}
+		for _, key := range append([]string{a.name}, a.aliases...) {
+			index[key] = setKey{attr: i}
+		}
+	}
+	return index
+}()
+
+func setKeyNames() []string {
+	var names []string
+	for _, a := range attributes {
+		if a.set != setNothing {
+			names = append(append(names, a.name), a.aliases...)
+		}
+	}
+	return append(names, "push", "load")
+}
+
+// overrides sorts the settings by target and attribute.
+func (ev *evaluator) overrides() {
+	for i := range ev.in.Overrides {
+		o := &ev.in.Overrides[i]
+		rng := hcl.Range{Filename: o.Flag}
+		key, ok := ev.checkOverride(o, rng)
+		if !ok {
+			continue
+		}
+		for _, t := range ev.matching(o, rng) {
+			if t.over == nil {
+				t.over = map[int]*override{}
+			}
+			if t.over[key.attr] == nil {
+				t.over[key.attr] = &override{}
+			}
+			ev.note(t.over[key.attr], o, key, rng)
+		}
+	}
+}
+
+// checkOverride reports a setting that no target could have.
+func (ev *evaluator) checkOverride(o *Override, rng hcl.Range) (setKey, bool) {
+	fail := func(format string, args ...any) (setKey, bool) {
+		ev.rep.errorf(rng, "Unsuitable override", "%s: %s", o.Flag, fmt.Sprintf(format, args...))
+		return setKey{}, false
+	}
+	key, ok := setKeyIndex[o.Key]
+	if !ok {
+		if _, ok := attributeIndex[o.Key]; ok {
+			return fail("attribute %q can be changed only in the file.", o.Key)
+		}
+		return fail("there is no key %q.%s", o.Key, near(o.Key, setKeyNames()))
+	}
+	a := &attributes[key.attr]
+	isSecret := key.attr == attrSecret && o.Key == "secret"
+	switch {
+	case o.HasSub && (key.flag != "" || a.set != setKeys && !isSecret):
+		return fail("key %q has nothing below it; write %s.%s=VALUE.", o.Key, o.Pattern, o.Key)
+	case a.set == setKeys && (!o.HasSub || o.Sub == ""):
+		return fail("key %q needs a name: %s.%s.NAME=VALUE.", o.Key, o.Pattern, o.Key)
+	case isSecret && o.HasSub && o.Sub == "":
+		return fail("key %q needs the ID of a secret after the dot.", o.Key)
+	case o.NoValue && key.attr != attrArgs:
+		return fail("a value is needed: %s.%s=VALUE. Only args take theirs from the environment.", o.Pattern, o.Key)
+	case o.Append && (key.attr == attrResources || isSecret && o.HasSub):
+		return fail("key %q cannot be appended to; use = in place of +=.", o.Key)
+	}
+	if a.set == setBool || key.flag != "" {
+		if _, err := strconv.ParseBool(o.Value); err != nil {
+			return fail("the value must be true or false, but is %q.", clip(o.Value))
+		}
+	}
+	if key.attr == attrResources {
+		return key, ev.checkResource(o, rng)
+	}
+	return key, true
+}
+
+func (ev *evaluator) checkResource(o *Override, rng hcl.Range) bool {
+	_, numbers := resourceFields(&Resources{})
+	if !slices.Contains(resourceKeys, o.Sub) {
+		ev.rep.errorf(rng, "Unsuitable override", "%s: there is no resource %q; there are %s.%s", o.Flag, o.Sub, list(resourceKeys), near(o.Sub, resourceKeys))
+		return false
+	}
+	if _, number := numbers[o.Sub]; number {
+		if _, err := strconv.ParseInt(o.Value, 10, 64); err != nil {
+			ev.rep.errorf(rng, "Unsuitable override", "%s: resource %q must be a whole number, but is %q.", o.Flag, o.Sub, clip(o.Value))
+			return false
+		}
+	}
+	return true
+}
+
+// matching returns the targets that a setting is for: the one of that name;
+// else those of a group or of a variant of that name; else those whose names
+// match the pattern, and failing that the groups whose names do.
+func (ev *evaluator) matching(o *Override, rng hcl.Range) []*instance {
+	if t := ev.targets[o.Pattern]; t != nil {
+		return []*instance{t}
+	}
+	if out := ev.membersOf(o.Pattern, map[string]bool{}); len(out) > 0 {
+		return out
+	}
+	var out []*instance
+	for _, t := range ev.order {
+		if t.variant != "" && t.variant == o.Pattern {
+			out = append(out, t)
+		}
+	}
+	if len(out) > 0 {
+		return out
+	}
+	for _, t := range ev.order {
+		if ok, err := path.Match(o.Pattern, t.name); err == nil && ok {
+			out = append(out, t)
+		}
+	}
+	if len(out) == 0 {
+		for _, g := range ev.groupNames() {
+			if ok, err := path.Match(o.Pattern, g); err == nil && ok {
+				out = append(out, ev.membersOf(g, map[string]bool{})...)
+			}
+		}
+	}
+	if len(out) == 0 {
+		ev.rep.errorf(rng, "Unknown target", "%s: no target, group or variant has the name %q or matches it.%s", o.Flag, o.Pattern,
+			near(o.Pattern, append(ev.targetNames(), ev.groupNames()...)))
+	}
+	return out
+}
+
+// membersOf returns the targets of a group and of the groups in it.
+func (ev *evaluator) membersOf(name string, seen map[string]bool) []*instance {
+	if seen[name] {
+		return nil
+	}
+	seen[name] = true
+	var names []string
+	if g := ev.groups[name]; g != nil {
+		if ev.group(g) {
+			names = g.members
+		}
+	} else if l := ev.labels[name]; l != nil {
+		names = l.names.list
+	}
+	var out []*instance
+	for _, n := range names {
+		if n != name || ev.groups[name] != nil {
+			if t := ev.targets[n]; t != nil && (ev.groups[n] == nil || n == name) {
+				out = append(out, t)
+				continue
+			}
+			out = append(out, ev.membersOf(n, seen)...)
+		}
+	}
+	return out
+}
+
+// note adds a setting to what is known of its attribute.
+func (ev *evaluator) note(into *override, o *Override, key setKey, rng hcl.Range) {
+	value := o.Value
+	if o.NoValue {
+		v, ok := ev.in.Env[o.Sub]
+		if !ok && ev.in.Env != nil {
+			return // not in the environment: no change
+		}
+		value = v
+	}
+	switch {
+	case key.flag != "":
+		b, _ := strconv.ParseBool(value)
+		if key.flag == "push" {
+			into.push = &b
+		} else {
+			into.load = &b
+		}
+		if !into.set {
+			into.rng = rng
+		}
+		return
+	case o.HasSub:
+		into.keys = append(into.keys, KeyValue{o.Sub, value})
+	case attributes[key.attr].set == setText || attributes[key.attr].set == setBool:
+		into.text, into.set = value, true
+	case !o.Append && value == "":
+		into.items, into.clear, into.append, into.set = nil, true, false, true
+	default:
+		into.items = append(into.items, value)
+		into.append = o.Append && !into.clear
+		into.set = true
+	}
+	into.rng = rng
+}
+
+// override applies the settings of one attribute to what the files say.
+func (ev *evaluator) override(t *instance, i int, m *merger, o *override) bool {
+	a := &attributes[i]
+	f := &fitting{rep: ev.rep, whose: `target "` + t.name + `"`, attr: a.name, rng: o.rng}
+	if o.set || len(o.keys) > 0 {
+		m.rng = o.rng
+	}
+	switch a.set {
+	case setText:
+		m.val = any(o.text)
+		if i == attrContext {
+			m.val = contextPath{o.text, nil}
+		}
+	case setBool:
+		b, _ := strconv.ParseBool(o.text)
+		m.val = b
+	case setKeys:
+		m.val = overlaid(i, m.val, byKey(slices.Clone(o.keys)), o.rng)
+	case setList, setListAppend:
+		if o.set {
+			ev.overrideList(m, o, f)
+		}
+		if i == attrSecret {
+			ev.overrideSecrets(t, m, o, f)
+		}
+		if i == attrOutput {
+			m.val = flaggedOutputs(m, o)
+		}
+	}
+	return !f.failed
+}
+
+func (ev *evaluator) overrideList(m *merger, o *override, f *fitting) {
+	items := m.a.kind.parse(f, slices.Clone(o.items))
+	keep := o.append
+	if m.a.set == setListAppend {
+		keep = !o.clear
+	}
+	if keep && m.val != nil {
+		items = m.a.kind.join(m.val, items)
+	}
+	m.val = items
+}
+
+// overlaid sets single keys of a map attribute.
+func overlaid(i int, base any, kvs []KeyValue, rng hcl.Range) any {
+	var upper any = kvs
+	switch i {
+	case attrContexts:
+		named := make([]namedContext, len(kvs))
+		for n, kv := range kvs {
+			named[n] = namedContext{kv.Key, contextPath{kv.Value, nil}, rng}
+		}
+		upper = named
+	case attrResources:
+		upper = resourcesOf(kvs)
+	}
+	if base == nil {
+		return upper
+	}
+	return attributes[i].kind.join(base, upper)
+}
+
+func resourcesOf(kvs []KeyValue) *Resources {
+	r := &Resources{}
+	texts, numbers := resourceFields(r)
+	for _, kv := range kvs {
+		if into, ok := texts[kv.Key]; ok {
+			*into = kv.Value
+		} else if n, err := strconv.ParseInt(kv.Value, 10, 64); err == nil {
+			*numbers[kv.Key] = &n
+		}
+	}
+	return r
+}
+
+// overrideSecrets changes the sources of declared secrets.
+func (ev *evaluator) overrideSecrets(t *instance, m *merger, o *override, f *fitting) {
+	for _, kv := range byKey(slices.Clone(o.keys)) {
+		secrets, _ := m.val.([]based[Secret])
+		n := slices.IndexFunc(secrets, func(s based[Secret]) bool { return s.v.ID == kv.Key })
+		if n < 0 {
+			var ids []string
+			for _, s := range secrets {
+				ids = append(ids, s.v.ID)
+			}
+			t.deferred = append(t.deferred, problem(hcl.DiagError, o.rng, "Unknown secret",
+				"%s: target %q declares no secret %q whose source could be changed.%s Use secret=id=%s,… to add one.", o.rng.Filename, t.name, kv.Key, near(kv.Key, ids), kv.Key))
+			continue
+		}
+		next, ok := secretText(&entryParser{f: f, rng: o.rng, what: "the value"}, kv.Value)
+		if ok && next.ID != "" && next.ID != kv.Key {
+			f.failf(o.rng, "the value gives the ID %q to secret %q.", next.ID, kv.Key)
+		}
+		next.ID = kv.Key
+		secrets = slices.Clone(secrets)
+		secrets[n] = based[Secret]{v: next}
+		m.val = secrets
+	}
+}
+
+// flaggedOutputs applies --push, then --load, to outputs.
+func flaggedOutputs(m *merger, o *override) any {
+	before, _ := m.val.([]based[Export])
+	outputs := slices.Clone(before)
+	if o.push != nil {
+		outputs = pushed(outputs, *o.push)
+	}
+	if o.load != nil && *o.load {
+		outputs = loaded(outputs)
+	}
+	if outputs == nil {
+		return m.val
+	}
+	if len(outputs) != len(before) || o.push != nil && *o.push {
+		m.rng = o.rng
+	}
+	return outputs
+}
+
+// pushed turns pushing on or off. An image output is added only if there is
+// none but docker ones.
+func pushed(outputs []based[Export], push bool) []based[Export] {
+	if !push {
+		outputs = slices.DeleteFunc(outputs, func(e based[Export]) bool { return e.v.Type == "registry" })
+	}
+	add := push
+	for i, e := range outputs {
+		if e.v.Type != "docker" {
+			add = false
+		}
+		if e.v.Type == "image" {
+			attrs := append(slices.Clone(e.v.Attrs), KeyValue{"push", strconv.FormatBool(push)})
+			outputs[i].v.Attrs = byKey(attrs)
+		}
+	}
+	if add {
+		outputs = append(outputs, based[Export]{v: Export{Type: "image", Attrs: []KeyValue{{"push", "true"}}}})
+	}
+	return outputs
+}
+
+// loaded adds a docker output without destination, unless there is one or a
+// result that is written to files.
+func loaded(outputs []based[Export]) []based[Export] {
+	for _, e := range outputs {
+		switch e.v.Type {
+		case "docker":
+			if e.v.Dest == "" {
+				return outputs
+			}
+		case "image", "registry", "oci":
+		default:
+			return outputs
+		}
+	}
+	return append(outputs, based[Export]{v: Export{Type: "docker"}})
+}
