@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -155,7 +156,17 @@ func isComingOrGoing(o Options, deadline time.Time) bool {
 	return left > lockWait-otherWait
 }
 
-func isAlive(pid int) bool { return pid > 0 && !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
+// isAlive reports whether the process runs. One that ended is there as a zombie
+// until its parent has looked; but a zombie with threads has not ended yet.
+func isAlive(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, rest, _ := bytes.Cut(b, []byte(") "))
+	f := bytes.Fields(rest) // from field 3 of proc_pid_stat(5), the state; 20 is the number of threads
+	return len(f) > 17 && (string(f[0]) != "Z" || string(f[17]) > "1")
+}
 
 // isKiln reports whether the process was started as an engine or runs this
 // same program.

@@ -28,11 +28,20 @@ func TestMain(m *testing.M) {
 	if mode := os.Getenv("TEST_HELPER"); mode != "" {
 		os.Exit(helperMain(mode))
 	}
-	code := m.Run()
-	if dir, err := stepDir(); err == nil {
-		os.RemoveAll(dir)
+	os.Exit(testMain(m))
+}
+
+// testMain gives all tests, and the processes they start, one place for the
+// step program.
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "kiln-step-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	os.Exit(code)
+	defer os.RemoveAll(dir)
+	os.Setenv("TEST_STEP", dir)
+	return m.Run()
 }
 
 func serveMain() int {
@@ -137,11 +146,12 @@ func newClient(t *testing.T, e *Engine) *client.Client {
 
 // stepDir is a directory with the static program of testdata/step.
 var stepDir = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "kiln-step-")
-	if err != nil {
-		return "", err
+	dir := os.Getenv("TEST_STEP")
+	path := filepath.Join(dir, "step")
+	if _, err := os.Stat(path); err == nil { // in a helper
+		return dir, nil
 	}
-	cmd := osexec.Command("go", "build", "-o", filepath.Join(dir, "step"), "./testdata/step")
+	cmd := osexec.Command("go", "build", "-o", path, "./testdata/step")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build testdata/step: %w: %s", err, out)
@@ -234,12 +244,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	t.Fatalf("%s: not within 20s", what)
 }
 
-// isGone reports whether the process has ended, though its parent may not have
-// looked yet.
-func isGone(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	return err != nil || strings.HasPrefix(field(string(b), "State"), "Z")
-}
+func isGone(pid int) bool { return !isAlive(pid) }
 
 // field is a line of /proc/PID/status.
 func field(status, name string) string {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
 )
 
 // The test binary is another kiln when TEST_HELPER names what that one does.
@@ -49,6 +50,8 @@ func helperMain(mode string) int {
 		a, err = helpBuild(ctx, InProcess, o, run("status"))
 	case "sleep": // until it is killed
 		a, err = helpBuild(ctx, Connect, o, run("sleep", "1m"))
+	case "sleep-as-user":
+		a, err = helpBuild(ctx, Connect, o, step{args: []string{"/step", "sleep", "1m", "as", "user"}, options: []llb.RunOption{llb.User("1234")}})
 	case "sleep-in-process":
 		a, err = helpBuild(ctx, InProcess, o, run("sleep", "1m"))
 	case "stop":
@@ -100,12 +103,15 @@ func helpBuild(ctx context.Context, reach func(context.Context, Options) (*Engin
 
 // helper is a command of the test binary in another role.
 func helper(o Options, mode string) *osexec.Cmd {
+	if _, err := stepDir(); err != nil { // for the helper to find
+		panic(err)
+	}
 	cmd := osexec.Command("/proc/self/exe")
 	if self, err := os.Executable(); err == nil {
 		cmd.Path, cmd.Args = self, []string{self}
 	}
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "KILN_") }), o.environ()...)
-	cmd.Env = append(cmd.Env, "TEST_HELPER="+mode)
+	cmd.Env = append(cmd.Env, "TEST_HELPER="+mode, "TMPDIR="+filepath.Dir(o.StateDir))
 	return cmd
 }
 

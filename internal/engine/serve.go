@@ -64,7 +64,7 @@ func serve(ctx context.Context, o Options, lock *os.File, ready func()) error {
 	if err := makeRoot(o); err != nil {
 		return err
 	}
-	os.Setenv("TMPDIR", o.tmp()) // BuildKit's temporary mounts are then found and cleared by sweep
+	os.Setenv("TMPDIR", o.tmp()) // as command does, for an engine started by hand
 	d, err := newDaemon(ctx, o)
 	if err != nil {
 		return err

@@ -94,6 +94,7 @@ func command(o Options) (*process, error) {
 		}
 	}
 	cmd.Env = append(cmd.Env, o.environ()...)
+	cmd.Env = append(cmd.Env, "TMPDIR="+o.tmp()) // BuildKit's temporary mounts are then found and cleared by sweep
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	return &process{cmd}, nil
 }

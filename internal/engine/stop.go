@@ -99,7 +99,7 @@ func Stop(ctx context.Context, o Options, force bool) error {
 	if err := tellStop(ctx, s.Socket, force); err != nil && !errors.Is(err, errAbsent) {
 		return err
 	}
-	err = awaitEnd(ctx, o)
+	err = awaitEnd(ctx, o, s.PID)
 	if err == nil || !force || ctx.Err() != nil {
 		return err
 	}
@@ -130,13 +130,18 @@ func awaitIdle(ctx context.Context, path string) error {
 	}
 }
 
-// awaitEnd waits until the lock is free: an engine lets go of it last.
-func awaitEnd(ctx context.Context, o Options) error {
+// awaitEnd waits until the lock is free and the process has ended: then nothing
+// of the state directory is open any more.
+func awaitEnd(ctx context.Context, o Options, pid int) error {
 	lock, err := lockState(ctx, o, endWait)
 	if err != nil {
 		return err
 	}
-	return lock.Close()
+	lock.Close()
+	for deadline := time.Now().Add(time.Second); isAlive(pid) && time.Now().Before(deadline); {
+		time.Sleep(pollEvery)
+	}
+	return nil
 }
 
 func stopUnhealthy(ctx context.Context, o Options, s Status, force bool) error {
@@ -149,7 +154,7 @@ func stopUnhealthy(ctx context.Context, o Options, s Status, force bool) error {
 	if force {
 		return kill(ctx, o, s.PID)
 	}
-	if err := awaitEnd(ctx, o); err != nil { // perhaps it ends by itself
+	if err := awaitEnd(ctx, o, s.PID); err != nil { // perhaps it ends by itself
 		return fmt.Errorf("the engine (process %d) doesn't answer: end it with \"kiln engine stop --force\"", s.PID)
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	osexec "os/exec"
 	"os/signal"
 	osuser "os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -138,7 +139,7 @@ func idMaps() ([]idMap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: who is the user %d: %w", ErrNoUserns, os.Getuid(), err)
 	}
-	if why := usernsOff(); why != "" {
+	if why := usernsOff("/proc"); why != "" {
 		return nil, fmt.Errorf("%w: %s: %s", ErrNoUserns, why, usernsRemedy())
 	}
 	maps := []idMap{
@@ -156,7 +157,7 @@ func idMaps() ([]idMap, error) {
 func (m *idMap) prepare(me *osuser.User) error {
 	path, err := osexec.LookPath(m.tool)
 	if err != nil {
-		return fmt.Errorf("%w: %s is missing: install it (Debian, Ubuntu: apt-get install uidmap; Fedora: dnf install shadow-utils; Alpine: apk add shadow-subids; Arch: pacman -S shadow)", ErrNoUserns, m.tool)
+		return fmt.Errorf("%w: %s is missing: install it (Debian, Ubuntu: apt-get install uidmap; Fedora: dnf install shadow-utils; Alpine: apk add shadow-uidmap; Arch: pacman -S shadow)", ErrNoUserns, m.tool)
 	}
 	m.tool = path
 	m.ranges, err = user.ParseSubIDFileFilter(m.file, func(s user.SubID) bool {
@@ -203,16 +204,16 @@ func (m *idMap) notSetuid() string {
 
 // usernsOff says which setting of the system keeps ordinary users from making
 // user namespaces; "" is none.
-func usernsOff() string {
-	for _, s := range []struct{ file, off, name string }{
-		{"/proc/sys/user/max_user_namespaces", "0", "user.max_user_namespaces is 0"},
-		{"/proc/sys/kernel/unprivileged_userns_clone", "0", "kernel.unprivileged_userns_clone is 0"},
+func usernsOff(proc string) string {
+	for _, s := range []struct{ file, name string }{
+		{"sys/user/max_user_namespaces", "user.max_user_namespaces is 0"},
+		{"sys/kernel/unprivileged_userns_clone", "kernel.unprivileged_userns_clone is 0"},
 	} {
-		if readLine(s.file) == s.off {
+		if readLine(filepath.Join(proc, s.file)) == "0" {
 			return s.name
 		}
 	}
-	if _, err := os.Stat("/proc/self/ns/user"); err != nil {
+	if _, err := os.Stat(filepath.Join(proc, "self/ns/user")); err != nil {
 		return "this kernel has no user namespaces"
 	}
 	return ""
