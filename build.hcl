@@ -14,6 +14,9 @@ variable "VERSION" {
   default     = ""
 }
 
+# Tags may hold neither "+" nor "/".
+version = VERSION != "" ? VERSION : regex_replace(try(git.describe, "unknown"), "[^0-9A-Za-z._-]", "-")
+
 group "default" {
   targets = ["release", "hello", "shop"]
 }
@@ -26,7 +29,7 @@ group "release" {
 # The release image: one static file and nothing else. prod is stripped; dev
 # has its symbols, for debuggers and profiles.
 target "kiln" {
-  description      = "kiln in an image of its own"
+  description       = "kiln in an image of its own"
   variants         = ["prod"]
   dockerfile-inline = <<EOT
 FROM scratch
@@ -38,22 +41,16 @@ EOT
   labels = {
     "org.opencontainers.image.title"    = "kiln"
     "org.opencontainers.image.licenses" = "Apache-2.0"
-    "org.opencontainers.image.version"  = version()
+    "org.opencontainers.image.version"  = version
     "org.opencontainers.image.revision" = try(git.commit, "unknown")
     "org.opencontainers.image.created"  = try(git.time, "unknown")
   }
-  tags = ["${REGISTRY}kiln:${version()}", "${REGISTRY}kiln:latest"]
+  tags = ["${REGISTRY}kiln:${version}", "${REGISTRY}kiln:latest"]
 
   variant "dev" {
     contexts = { bin = "bin" }
     tags     = ["${REGISTRY}kiln:dev"]
   }
-}
-
-# Tags may hold neither "+" nor "/".
-function "version" {
-  params = []
-  result = VERSION != "" ? VERSION : regex_replace(try(git.describe, "unknown"), "[^0-9A-Za-z._-]", "-")
 }
 
 target "kiln-check" {

@@ -11,8 +11,8 @@ if [ -n "$unformatted" ]; then
 	failed=1
 fi
 
-# Without cgo, as kiln is built: what was compiled for it is used again.
-export CGO_ENABLED=0
+# Built as kiln is built, so that what was compiled for it is used again.
+export CGO_ENABLED=0 GOFLAGS="${GOFLAGS:-} -trimpath -buildvcs=false"
 go vet ./... || failed=1
 go tool staticcheck ./... || failed=1
 go mod tidy -diff || failed=1

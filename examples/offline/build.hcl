@@ -1,6 +1,6 @@
 # Stand-ins for golang and python, for machines that reach no registry: the
-# one from the machine's own Go, the other from Debian's packages. The
-# examples that need them have an offline.hcl, which includes this file.
+# one from the machine's own Go, the other from Debian's packages. README.md
+# tells how another build takes them.
 
 variable "BIN" {
   description = "directory that holds a static busybox"

@@ -22,14 +22,17 @@ target "python-base" {
   variants    = ["prod", "dev"]
 }
 
-# Parents of the services: targets that nobody asks for by name.
+# Parents of the services: targets that nobody asks for by name. base is that
+# of the service's own variant.
 target "go-service" {
+  variants   = ["prod", "dev"]
   context    = ".."
   dockerfile = "bases/go-service.Dockerfile"
   contexts   = { tools = "target:tools", base = "target:go-base" }
 }
 
 target "python-service" {
+  variants   = ["prod", "dev"]
   context    = ".."
   dockerfile = "bases/python-service.Dockerfile"
   contexts   = { base = "target:python-base" }
