@@ -5,12 +5,17 @@ import (
 	"crypto/rand"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/pkg/filters"
 	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
 )
+
+// writerRetry is how often an ingest that another goroutine has is tried again.
+const writerRetry = 10 * time.Millisecond
 
 // ownContent is containerd's content store on the layout's blobs, with
 // ingests of its own.
@@ -44,7 +49,9 @@ func openContent(dir string) (content.Store, error) {
 	return &ownContent{Store: s, prefix: rand.Text() + "/"}, err
 }
 
-// Writer begins or resumes the ingest that the options name.
+// Writer begins or resumes the ingest that the options name. While another
+// goroutine of this process has it, Writer waits: two targets often share a
+// layer, and once it is there, containerd says so.
 func (o *ownContent) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
 	own := func(w *content.WriterOpts) error {
 		if w.Ref != "" { // else containerd says what is wrong
@@ -52,11 +59,21 @@ func (o *ownContent) Writer(ctx context.Context, opts ...content.WriterOpt) (con
 		}
 		return nil
 	}
-	w, err := o.Store.Writer(ctx, append(opts[:len(opts):len(opts)], own)...)
-	if err != nil {
-		return nil, err
+	opts = append(opts[:len(opts):len(opts)], own)
+	for {
+		w, err := o.Store.Writer(ctx, opts...)
+		if err == nil {
+			return &ownWriter{Writer: w, prefix: o.prefix}, nil
+		}
+		if !errdefs.IsUnavailable(err) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(writerRetry):
+		}
 	}
-	return &ownWriter{Writer: w, prefix: o.prefix}, nil
 }
 
 // Status returns the state of one ingest of this process.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/errdefs"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
@@ -421,6 +422,38 @@ func TestIngestsAreOwn(t *testing.T) {
 	}
 	if err := b.Content().Abort(t.Context(), "layer"); err != nil {
 		t.Error(err)
+	}
+}
+
+// Two targets of one process that share a layer: the second waits for the
+// first, and then need not write.
+func TestWriterWaits(t *testing.T) {
+	s := open(t)
+	text := []byte("shared layer")
+	d := ocispec.Descriptor{Digest: digest.FromBytes(text), Size: int64(len(text))}
+	first, err := s.Content().Writer(t.Context(), content.WithRef("layer"), content.WithDescriptor(d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	brief, cancel := context.WithTimeout(t.Context(), 3*writerRetry)
+	defer cancel()
+	if _, err := s.Content().Writer(brief, content.WithRef("layer")); !errdefs.IsUnavailable(err) {
+		t.Errorf("with a limit: got %v, want that it is not available", err)
+	}
+	second := make(chan error)
+	go func() {
+		_, err := s.Content().Writer(t.Context(), content.WithRef("layer"), content.WithDescriptor(d))
+		second <- err
+	}()
+	time.Sleep(3 * writerRetry)
+	if _, err := first.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Commit(t.Context(), d.Size, d.Digest); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-second; !errdefs.IsAlreadyExists(err) {
+		t.Errorf("the second got %v, want that the blob exists", err)
 	}
 }
 
