@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -105,7 +106,10 @@ func targetRows(cfg *config.Config) []listedTarget {
 }
 
 func (l listSpec) variables(w io.Writer, cfg *config.Config) error {
-	rows := []listedVariable{} // bake prints an empty list, but null for targets
+	var rows []listedVariable
+	if declaresVariables(cfg) {
+		rows = []listedVariable{} // not null, as bake has it
+	}
 	for _, v := range cfg.Variables {
 		row := listedVariable{Name: v.Name, Description: v.Description, Type: v.Type}
 		if !v.Null {
@@ -124,6 +128,17 @@ func (l listSpec) variables(w io.Writer, cfg *config.Config) error {
 		}
 		return strings.Join([]string{v.Name, v.Type, value, v.Description}, "\t")
 	})
+}
+
+// declaresVariables reports whether there is a file in which variables could
+// be declared: one that is not a Compose file.
+func declaresVariables(cfg *config.Config) bool {
+	for name := range cfg.Files {
+		if ext := strings.ToLower(filepath.Ext(name)); ext != ".yml" && ext != ".yaml" {
+			return true
+		}
+	}
+	return false
 }
 
 // table prints rows under a header, aligned.
