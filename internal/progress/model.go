@@ -35,7 +35,7 @@ type step struct {
 	number  int // from 1, in the order of their beginning; 0 until then
 	vertex  exec.Vertex
 	name    string
-	began   time.Time // by the events' clock
+	began   time.Time // when it was heard of: the daemon's clock may differ
 	running bool
 	ended   bool
 	log     splitter
@@ -121,7 +121,7 @@ func (t *target) vertex(e exec.Event) change {
 	s.vertex = v
 	if begun := !v.Started.IsZero() || !v.Completed.IsZero(); begun && !s.running && (!s.ended || v.Completed.IsZero()) {
 		c.begun = true
-		s.running, s.ended, s.began = true, false, e.Time
+		s.running, s.ended, s.began = true, false, time.Now()
 		if s.number == 0 && !v.Internal {
 			t.numbered++
 			s.number = t.numbered

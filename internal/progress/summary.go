@@ -67,7 +67,10 @@ func (s *summary) table(b *strings.Builder) {
 	for i, row := range rows {
 		var line strings.Builder
 		for j, cell := range row {
-			text := pad(cell, widths[j])
+			text := cell
+			if j < len(row)-1 {
+				text = pad(cell, widths[j])
+			}
 			switch {
 			case i == 0:
 				text = s.bold(text)
