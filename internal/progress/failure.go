@@ -126,9 +126,14 @@ func cause(o exec.Outcome) string {
 		text, _, _ := strings.Cut(o.Err.Error(), "\n")
 		return diag.Redact(oneLine(text))
 	case source.Command != "" && source.ExitCode >= 0:
-		return diag.Redact(fmt.Sprintf("%s: %s: exit code %d", place(source), oneLine(source.Command), source.ExitCode))
+		return fmt.Sprintf("%s: %s: exit code %d", place(source), brief(source.Command), source.ExitCode)
 	}
 	return diag.Redact(fmt.Sprintf("%s: %s", place(source), oneLine(source.Err.Error())))
+}
+
+// brief returns the beginning of a command, for a line that says more.
+func brief(command string) string {
+	return fit(diag.Redact(strings.Join(strings.Fields(oneLine(command)), " ")), 60)
 }
 
 // place returns "file:line".

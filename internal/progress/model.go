@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/internal/diag"
 )
 
 // tailLines is how many lines of a step's log are kept.
@@ -34,7 +35,8 @@ type target struct {
 type step struct {
 	number  int // from 1, in the order of their beginning; 0 until then
 	vertex  exec.Vertex
-	name    string
+	raw     string    // the vertex's name as it came
+	name    string    // the same for showing
 	began   time.Time // when it was heard of: the daemon's clock may differ
 	running bool
 	ended   bool
@@ -105,8 +107,8 @@ func (t *target) step(v *exec.Vertex) *step {
 		t.byDigest[v.Digest] = s
 		t.steps = append(t.steps, s)
 	}
-	if v.Name != "" {
-		s.name = oneLine(v.Name)
+	if v.Name != "" && v.Name != s.raw {
+		s.raw, s.name = v.Name, diag.Redact(oneLine(v.Name))
 	}
 	return s
 }

@@ -346,17 +346,19 @@ func TestSummaryGolden(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out locked
 		d := New(Options{Out: &out, Mode: Plain})
-		s := newScene(d, "net", "parse", "killed", "panics", "stopped", "good")
+		s := newScene(d, "net", "parse", "killed", "long", "panics", "stopped", "good")
 		for _, o := range s.outcomes {
 			s.start(o.Node.Name())
 		}
 		second(61)
+		s.step("panics", "[1/1] RUN NPM_TOKEN=hunter2 npm ci")
 		s.step("net", "[1/1] FROM registry.example/x")
 		s.log("net", "[1/1] FROM registry.example/x", "retrying")
 		s.step("net", "[1/1] FROM registry.example/x", failed("dial tcp: refused\nsecond line"))
 		s.finish("net", exec.Failed, errors.New("resolve https://me:hunter2@registry.example/x: connection refused"))
 		s.finish("parse", exec.Failed, &exec.SourceError{File: "Dockerfile", StartLine: 2, EndLine: 2, Source: []byte(dockerfile), ExitCode: -1, Err: errors.New("unknown instruction: WORDKIR (did you mean WORKDIR?)")})
 		s.finish("killed", exec.Failed, &exec.SourceError{File: "Dockerfile", StartLine: 4, EndLine: 4, Source: []byte(dockerfile), Command: "API_TOKEN=hunter2 make all", ExitCode: -1, Err: errors.New("killed by signal 9")})
+		s.finish("long", exec.Failed, &exec.SourceError{File: "Dockerfile", StartLine: 4, EndLine: 4, Source: []byte(dockerfile), Stage: "build", Command: "make     one two three four five six seven eight nine ten eleven twelve thirteen fourteen", ExitCode: 1, Err: errors.New("exit code: 1")})
 		s.finish("panics", exec.Failed, fmt.Errorf("panic in the solver: oh\n%s", strings.Repeat("a frame\n\tof the stack\n", 50)))
 		s.finish("stopped", exec.Cancelled, errors.New("interrupted"))
 		s.finish("good", exec.Built, nil, "store: good\x1b[2J\n")
