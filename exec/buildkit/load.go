@@ -17,7 +17,8 @@ import (
 type loader struct {
 	getenv func(string) string
 	pipe   *io.PipeWriter
-	done   chan error
+	ended  chan struct{} // closed when the engine has answered
+	err    error         // set then
 }
 
 const defaultDockerSocket = "/var/run/docker.sock"
@@ -65,16 +66,16 @@ func (l *loader) check(ctx context.Context) error {
 // start returns what takes the image.
 func (l *loader) start(ctx context.Context) (io.WriteCloser, error) {
 	r, w := io.Pipe()
-	l.pipe, l.done = w, make(chan error, 1)
+	l.pipe, l.ended = w, make(chan struct{})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://docker/images/load?quiet=1", r)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-tar")
 	go func() {
-		err := l.post(req)
-		r.CloseWithError(errors.Join(err, io.ErrClosedPipe))
-		l.done <- err
+		defer close(l.ended)
+		l.err = l.post(req)
+		r.CloseWithError(errors.Join(l.err, io.ErrClosedPipe))
 	}()
 	return w, nil
 }
@@ -108,17 +109,17 @@ func (l *loader) post(req *http.Request) error {
 
 // wait returns when the engine has taken the image.
 func (l *loader) wait() error {
-	if l.done == nil {
+	if l.ended == nil {
 		return errors.New("the daemon has not sent an image")
 	}
-	return <-l.done
+	<-l.ended
+	return l.err
 }
 
 // abort breaks the transfer off.
 func (l *loader) abort() {
 	if l.pipe != nil {
 		l.pipe.CloseWithError(errors.New("the export failed"))
-		<-l.done
-		l.pipe = nil
+		<-l.ended
 	}
 }

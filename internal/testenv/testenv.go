@@ -122,6 +122,8 @@ func start() (*Daemon, error) {
 		switch name {
 		case "KILN_STATE_DIR", "KILN_RUNTIME_DIR":
 			return filepath.Join(dir, name[len("KILN_"):])
+		case "KILN_ENGINE_IDLE": // should the tests be killed
+			return "1m"
 		case "KILN_ENGINE_ALLOW":
 			return "network.host,security.insecure"
 		case "KILN_RUNTIME":
