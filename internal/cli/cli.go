@@ -16,6 +16,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/kilnbuild/kiln/internal/engine"
 )
 
 // Streams are the three standard streams of a command.
@@ -27,6 +29,7 @@ type Streams struct {
 // Main runs the command that args name, without the program's own name, in
 // the environment given as "NAME=value" entries, and returns the exit code.
 func Main(ctx context.Context, args, environ []string, s Streams) int {
+	engine.Quiet()
 	a, err := newApp(environ, s)
 	if err != nil {
 		fmt.Fprintln(s.Err, "ERROR:", err)

@@ -10,7 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -168,8 +168,7 @@ func isAlive(pid int) bool {
 	return len(f) > 17 && (string(f[0]) != "Z" || string(f[17]) > "1")
 }
 
-// isKiln reports whether the process was started as an engine or runs this
-// same program.
+// isKiln reports whether the process was started as an engine.
 func isKiln(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
@@ -179,18 +178,8 @@ func isKiln(pid int) bool {
 	return len(args) >= 3 && args[1] == "engine" && args[2] == "serve"
 }
 
-func splitNul(b []byte) []string {
-	var list []string
-	for len(b) > 0 {
-		i := slices.Index(b, 0)
-		if i < 0 {
-			i = len(b) - 1
-		}
-		list = append(list, string(b[:i]))
-		b = b[i+1:]
-	}
-	return list
-}
+// splitNul is the arguments that /proc/PID/cmdline holds.
+func splitNul(b []byte) []string { return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00") }
 
 // sockets are where the engine of o may answer: where this kiln would put its
 // socket, and where the record says that it is.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"os"
 	"os/signal"
@@ -139,6 +140,7 @@ func listen(o Options) (net.Listener, error) {
 
 func setLog(o Options, w io.Writer) {
 	logrus.SetOutput(w)
+	log.SetOutput(w) // Quiet may have silenced both
 	logrus.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, DisableColors: true})
 	if level, err := logrus.ParseLevel(o.LogLevel); err == nil {
 		logrus.SetLevel(level)
@@ -254,18 +256,18 @@ func InProcess(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := openLog(o)
+	logFile, err := openLog(o)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	setLog(o, log)
+	setLog(o, logFile)
 	d, err := newDaemon(ctx, o)
 	if err != nil {
-		return nil, errors.Join(err, log.Close(), lock.Close())
+		return nil, errors.Join(err, logFile.Close(), lock.Close())
 	}
 	d.about.InProcess = true
 	if err := writeRecord(o, d.about); err != nil {
-		return nil, errors.Join(err, d.close(), log.Close(), lock.Close())
+		return nil, errors.Join(err, d.close(), logFile.Close(), lock.Close())
 	}
 	l := bufconn.Listen(1 << 20)
 	served, lost := make(chan error, 1), make(chan struct{})
@@ -282,8 +284,8 @@ func InProcess(ctx context.Context, o Options) (*Engine, error) {
 				logrus.Error(err)
 			}
 			<-served
-			logrus.SetOutput(io.Discard)
-			log.Close()
+			Quiet() // the file is closed now
+			logFile.Close()
 			lock.Close()
 		},
 	}, nil
