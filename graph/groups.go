@@ -113,6 +113,9 @@ func (o *opener) printed(names []string) []*config.Group {
 		case !opened[g]:
 		case g.Name == "default":
 			def.Description, def.Generated, def.DeclRange = g.Description, g.Generated, g.DeclRange
+			if def.Members == nil && g.Members != nil {
+				def.Members = []string{} // which is printed as [], not null
+			}
 			def.Members = append(def.Members, g.Members...)
 		default:
 			out = append(out, g)
