@@ -19,6 +19,10 @@ import (
 // build.hcl, looked for from the working directory upwards; the files that
 // bake looks for, in the working directory. Then what they include.
 //
+// Paths in a build.hcl that was found so, and in included files, are relative
+// to that file; in all others, those of -f among them, to the working
+// directory, as with bake.
+//
 // The search for build.hcl ends at the directory that has a .git, which is
 // the repository's root. Without one it goes on to the root of the file
 // system, but no further than a directory that anybody may write to, such as
@@ -161,7 +165,7 @@ func (r *fileReader) existing(dir string, names []string) ([]config.File, error)
 		if err != nil {
 			return nil, fmt.Errorf("read the build file: %w", err)
 		}
-		files = append(files, r.file(r.shown(path), data))
+		files = append(files, r.found(r.shown(path), data))
 	}
 	return files, nil
 }
@@ -234,21 +238,32 @@ func (r *fileReader) reason(path string, err error) string {
 	return cause(err).Error()
 }
 
-// file makes a definition file of bytes. The paths in kiln's own files are
-// relative to those files; in all others to the working directory, unless
-// BUILDX_BAKE_FILE_RELATIVE_PATHS says it of contexts.
+// found makes a definition file of one that was not named. The paths in a
+// build.hcl that kiln finds are relative to it.
+func (r *fileReader) found(path string, data []byte) config.File {
+	if base := filepath.Base(path); base != ownName && base != ownOverrideName {
+		return r.file(path, data)
+	}
+	return config.File{Name: path, Data: data, Base: baseOf(path)}
+}
+
+// file makes a definition file of one that was named, or that bake would find.
+// Whatever it is called, its paths are relative to the working directory, as
+// with bake, unless BUILDX_BAKE_FILE_RELATIVE_PATHS says otherwise of contexts.
 func (r *fileReader) file(path string, data []byte) config.File {
 	f := config.File{Name: path, Data: data}
-	switch base := filepath.Base(path); {
-	case base == ownName || base == ownOverrideName:
-		f.Base = filepath.Dir(path)
-	case r.relative:
-		f.Base, f.ContextsOnly = filepath.Dir(path), true
-	}
-	if f.Base == "." {
-		f.Base = ""
+	if r.relative {
+		f.Base, f.ContextsOnly = baseOf(path), true
 	}
 	return f
+}
+
+// baseOf returns the directory of a file, "" for the working directory.
+func baseOf(path string) string {
+	if dir := filepath.Dir(path); dir != "." {
+		return dir
+	}
+	return ""
 }
 
 // noDefinition says which names were looked for, and where.

@@ -104,7 +104,7 @@ func TestWhichFiles(t *testing.T) {
 		{"comment only", "bake/comment", "", "docker-bake.hcl:"},
 		{"-f", "bake", "sub/x.hcl", "sub/x.hcl:"},
 		{"-f twice", "bake", "sub/x.hcl docker-bake.hcl sub/x.hcl", "sub/x.hcl: docker-bake.hcl: sub/x.hcl:"},
-		{"-f of kiln's own name", "bake", "sub/build.hcl", "sub/build.hcl:sub"},
+		{"-f of kiln's own name", "bake", "sub/build.hcl", "sub/build.hcl:"},
 		{"cwd://", "bake", "cwd://sub/x.hcl", "sub/x.hcl:"},
 		{"stdin", "bake", "-", "-:"},
 		{"stdin twice", "bake", "- -", "-: -:"},
@@ -114,7 +114,7 @@ func TestWhichFiles(t *testing.T) {
 		{"-f wins", "bake", "BUILDX_BAKE_FILE=nosuch docker-bake.hcl", "docker-bake.hcl:"},
 		{"relative", "bake", "BUILDX_BAKE_FILE_RELATIVE_PATHS=1 sub/x.hcl docker-bake.hcl", "sub/x.hcl:sub? docker-bake.hcl:?"},
 		{"relative off", "bake", "BUILDX_BAKE_FILE_RELATIVE_PATHS=false sub/x.hcl", "sub/x.hcl:"},
-		{"relative, own", "bake", "BUILDX_BAKE_FILE_RELATIVE_PATHS=1 sub/build.hcl", "sub/build.hcl:sub"},
+		{"relative, own", "bake", "BUILDX_BAKE_FILE_RELATIVE_PATHS=1 sub/build.hcl", "sub/build.hcl:sub?"},
 	} {
 		got, err := definitions(root, c.cwd, c.words, "# input")
 		if got != c.want || err != nil {

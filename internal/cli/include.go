@@ -92,11 +92,7 @@ func (in *includer) include(name string, inc config.Include) {
 		in.failf(inc, "Unreadable include", "%q names %s, which cannot be read: %s.", inc.Pattern, name, cause(err))
 		return
 	}
-	f := config.File{Name: name, Data: data, Base: filepath.Dir(name), Included: true}
-	if f.Base == "." {
-		f.Base = ""
-	}
-	in.add(f, &inc.Range)
+	in.add(config.File{Name: name, Data: data, Base: baseOf(name), Included: true}, &inc.Range)
 }
 
 // loop writes the way from the i-th file of the chain back to it.
