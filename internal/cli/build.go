@@ -50,8 +50,8 @@ func (o *buildOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.json, "json", false, "print the results as JSON objects, one a line")
 	f.Bool("list-targets", false, "list targets")
 	f.Bool("list-variables", false, "list variables")
-	_ = f.MarkDeprecated("list-targets", "use --list=targets")
-	_ = f.MarkDeprecated("list-variables", "use --list=variables")
+	_ = f.MarkHidden("list-targets")
+	_ = f.MarkHidden("list-variables")
 }
 
 func buildCommand(a *app) *cobra.Command {
@@ -70,6 +70,7 @@ name, the one called default. A target that several need is built once.`,
 			o.short.changed(c.Flags())
 			for _, kind := range []string{"targets", "variables"} {
 				if c.Flags().Changed("list-" + kind) {
+					fmt.Fprintf(a.Err, "--list-%s is deprecated: use --list=%s\n", kind, kind)
 					o.list = kind
 				}
 			}
@@ -83,7 +84,10 @@ name, the one called default. A target that several need is built once.`,
 // build is the flow of `kiln build`.
 func (a *app) build(ctx context.Context, o buildOptions, args []string) error {
 	plan, err := a.plan(ctx, o, args)
-	if err != nil || plan == nil {
+	if plan != nil && plan.b != nil {
+		defer plan.b.close()
+	}
+	if err != nil || plan.graph == nil {
 		return err
 	}
 	if o.print {
@@ -98,13 +102,14 @@ type plan struct {
 	graph   *graph.Graph
 	jobs    jobs
 	builder builderChoice
+	b       *builder // connected already, where the definition came through it
 	display progress.Mode
 	lower   buildkit.LowerOptions
 	call    callSpec
 }
 
 // plan checks the options, reads the definition, and selects what was asked
-// for. A nil plan says that all is done (--list).
+// for. A plan without a graph says that all is done (--list).
 func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, error) {
 	p := &plan{}
 	var err error
@@ -124,25 +129,39 @@ func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, e
 	if p.call, err = parseCall(o.short.call); err != nil {
 		return nil, usagef("%w", err)
 	}
-	if p.definition, err = a.load(ctx, o.definitionFlags, short); err != nil {
+	if p.builder, err = a.choose(o.builderFlags); err != nil {
 		return nil, err
+	}
+	source, args := splitURLs(args)
+	if err := a.define(ctx, o, source, short, p); err != nil {
+		return p, err
 	}
 	if o.list != "" {
 		l, err := parseList(o.list)
 		if err != nil {
-			return nil, err
+			return p, err
 		}
-		return nil, l.list(a.Out, p.cfg)
+		return p, l.list(a.Out, p.cfg)
 	}
 	p.graph, err = a.selected(p.definition, args, o.variant)
 	if err != nil || o.print {
 		return p, err
 	}
-	if p.lower, err = a.lowerOptions(ctx); err != nil {
-		return nil, err
-	}
-	p.builder, err = a.choose(o.builderFlags)
+	p.lower, err = a.lowerOptions(ctx)
 	return p, err
+}
+
+// define reads the definition of a plan: here, or through the builder.
+func (a *app) define(ctx context.Context, o buildOptions, source remoteSource, short []config.Override, p *plan) (err error) {
+	if source.url == "" {
+		p.definition, err = a.load(ctx, o.definitionFlags, short)
+		return err
+	}
+	if p.b, err = a.connect(ctx, p.builder); err != nil {
+		return err
+	}
+	p.definition, err = a.loadRemote(ctx, p.b, source, o.definitionFlags, short)
+	return err
 }
 
 func (o buildOptions) jobsOf() (jobs, error) {
@@ -204,7 +223,7 @@ func (discard) Write(p []byte) (int, error) { return len(p), nil }
 func (a *app) printResults(outcomes []exec.Outcome, asJSON bool) error {
 	var errs []error
 	for _, o := range outcomes {
-		if o.Status != exec.Built || !o.Node.Requested {
+		if o.Status != exec.Built || !o.Node.Requested || isCall(o.Node.Target) {
 			continue
 		}
 		ref := ""

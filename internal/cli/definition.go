@@ -91,6 +91,10 @@ func (a *app) evaluate(files []config.File, in config.Inputs) (*definition, erro
 // definitionError turns diagnostics that came as an error into one that has
 // been told, and leaves other errors to be told at the end.
 func (a *app) definitionError(err error, files []config.File) error {
+	var done *exitError
+	if errors.As(err, &done) {
+		return err
+	}
 	var diags hcl.Diagnostics
 	if errors.As(err, &diags) {
 		a.tell(diags, files)

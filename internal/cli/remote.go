@@ -28,6 +28,29 @@ func splitURLs(args []string) (remoteSource, []string) {
 	return r, args
 }
 
+// loadRemote has the builder fetch a definition, and evaluates it. Contexts
+// of a repository's definition are directories of the repository; those of a
+// web server's file are of this machine.
+func (a *app) loadRemote(ctx context.Context, b *builder, r remoteSource, d definitionFlags, short []config.Override) (*definition, error) {
+	in, err := a.inputs(ctx, d, short)
+	if err != nil {
+		return nil, err
+	}
+	in.CmdContext = r.cmdContext
+	if buildkit.IsGit(r.url) {
+		in.Remote = r.url
+	}
+	files, err := a.fetch(ctx, b, r, d.files)
+	if err != nil {
+		return nil, a.definitionError(err, nil)
+	}
+	def, err := a.evaluate(files, in)
+	if def != nil {
+		def.remote = true
+	}
+	return def, err
+}
+
 // fetch has the builder fetch the definition. Files named cwd://PATH are
 // read here and come after the remote ones.
 func (a *app) fetch(ctx context.Context, b *builder, r remoteSource, names []string) ([]config.File, error) {
@@ -53,7 +76,7 @@ func (a *app) fetch(ctx context.Context, b *builder, r remoteSource, names []str
 	}
 	var files []config.File
 	for _, f := range fetched {
-		files = append(files, config.File{Name: f.Name, Data: f.Data})
+		files = append(files, config.File{Name: f.Name, Data: f.Data, Remote: true})
 	}
 	if len(local) == 0 {
 		return files, nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -26,16 +27,18 @@ func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
 	if err := a.preflight(p); err != nil {
 		return err
 	}
-	b, err := a.connect(ctx, p.builder)
-	if err != nil {
-		return err
+	if p.b == nil {
+		b, err := a.connect(ctx, p.builder)
+		if err != nil {
+			return err
+		}
+		p.b = b // whoever made the plan closes it
 	}
-	defer b.close()
-	outcomes, err := a.solve(ctx, o, p, b)
+	outcomes, err := a.solve(ctx, p, p.b)
 	if outcomes == nil {
 		return err
 	}
-	return errors.Join(err, a.output(o, outcomes))
+	return cmp.Or(err, a.output(o, outcomes), a.answers(p, outcomes))
 }
 
 // permit compares what the plan needs with what --allow grants.
@@ -56,25 +59,8 @@ func (a *app) permit(o buildOptions, p *plan) error {
 	return nil
 }
 
-// preflight tells, before anything starts, what can be known to fail.
-func (a *app) preflight(p *plan) error {
-	var diags hcl.Diagnostics
-	for _, n := range p.graph.Nodes() {
-		_, more := buildkit.Lower(n.Target, p.lower)
-		diags = append(diags, more...)
-		if len(n.After) == 0 && n.Target.Call == "" { // what it waits for may make the files
-			diags = append(diags, a.sourcesOf(n.Target)...)
-		}
-	}
-	a.tell(diags, p.files)
-	if diags.HasErrors() {
-		return &exitError{code: codeUsage, err: diags, told: true}
-	}
-	return nil
-}
-
 // solve builds the graph of p on b and shows how it goes.
-func (a *app) solve(ctx context.Context, o buildOptions, p *plan, b *builder) ([]exec.Outcome, error) {
+func (a *app) solve(ctx context.Context, p *plan, b *builder) ([]exec.Outcome, error) {
 	options, err := a.solverOptions(p, b)
 	if err != nil {
 		return nil, err

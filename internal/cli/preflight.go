@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/v2"
+
+	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/exec/buildkit"
+)
+
+// Preflight: what a build would trip over and that can be known before a
+// builder is asked. Every problem is told, with its target.
+
+// preflight tells, before anything starts, what can be known to fail.
+func (a *app) preflight(p *plan) error {
+	var diags hcl.Diagnostics
+	for _, n := range p.graph.Nodes() {
+		_, more := buildkit.Lower(n.Target, p.lower)
+		diags = append(diags, more...)
+		if len(n.After) == 0 && n.Target.Call == "" { // what it waits for may make the files
+			diags = append(diags, a.sourcesOf(n.Target)...)
+		}
+		diags = append(diags, a.secretsOf(n.Target)...)
+	}
+	a.tell(diags, p.files)
+	if diags.HasErrors() {
+		return &exitError{code: codeUsage, err: diags, told: true}
+	}
+	return nil
+}
+
+// sourcesOf says which local files of t are not there.
+func (a *app) sourcesOf(t *config.Target) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	missing := func(attr, what, path, remedy string) {
+		diags = append(diags, &hcl.Diagnostic{
+			Severity: hcl.DiagError,
+			Summary:  "Missing " + what,
+			Detail:   fmt.Sprintf("Target %q needs the %s %q, which does not exist. %s", t.Name, what, path, remedy),
+			Subject:  attrRange(t, attr).Ptr(),
+		})
+	}
+	local, isLocal := t.Context.(config.Local)
+	if isLocal && !isDir(a.path(local.Path)) {
+		missing("context", "context directory", local.Path, "Make it, or name another one in context.")
+		return diags
+	}
+	if path, ok := dockerfilePath(t); ok && !a.dockerfileExists(path) {
+		missing("dockerfile", "Dockerfile", path, "Write it, or name another one in dockerfile.")
+	}
+	for _, c := range t.Contexts {
+		if l, ok := c.From.(config.Local); ok && !isDir(a.path(l.Path)) {
+			missing("contexts", "context directory", l.Path, fmt.Sprintf("It is the named context %q.", c.Name))
+		}
+	}
+	return diags
+}
+
+// dockerfilePath is the path of t's Dockerfile where that is a local file.
+func dockerfilePath(t *config.Target) (string, bool) {
+	if t.DockerfileInline != "" {
+		return "", false
+	}
+	if p, ok := strings.CutPrefix(t.Dockerfile, "cwd://"); ok {
+		return p, true
+	}
+	local, isLocal := t.Context.(config.Local)
+	switch {
+	case filepath.IsAbs(t.Dockerfile):
+		return t.Dockerfile, true
+	case isLocal && !strings.Contains(t.Dockerfile, "://"):
+		return filepath.Join(local.Path, t.Dockerfile), true
+	}
+	return "", false
+}
+
+// dockerfileExists reports whether there is a file at path, or, as BuildKit
+// has it, one whose name is in lower case.
+func (a *app) dockerfileExists(path string) bool {
+	p := a.path(path)
+	lower := filepath.Join(filepath.Dir(p), strings.ToLower(filepath.Base(p)))
+	return isFile(p) || isFile(lower)
+}
+
+// path makes a path of a definition absolute.
+func (a *app) path(p string) string {
+	if filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(a.dir, p)
+}
+
+func isDir(p string) bool {
+	st, err := os.Stat(p)
+	return err == nil && st.IsDir()
+}
+
+func isFile(p string) bool {
+	st, err := os.Stat(p)
+	return err == nil && !st.IsDir()
+}
+
+// secretsOf says which secrets and SSH agents of t this machine lacks.
+func (a *app) secretsOf(t *config.Target) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	add := func(attr, summary, format string, args ...any) {
+		diags = append(diags, &hcl.Diagnostic{
+			Severity: hcl.DiagError,
+			Summary:  summary,
+			Detail:   fmt.Sprintf(format, args...),
+			Subject:  attrRange(t, attr).Ptr(),
+		})
+	}
+	for _, s := range t.Secrets {
+		path := s.Src
+		if path == "" && s.Env == "" {
+			if _, ok := a.env[s.ID]; !ok {
+				path = s.ID
+			}
+		}
+		if path != "" && !isFile(a.path(path)) {
+			add("secret", "Missing secret", "Secret %q of target %q is the file %q, which does not exist. Make it, or give env = NAME to take it from the environment.", s.ID, t.Name, path)
+		}
+	}
+	for _, s := range t.SSH {
+		if len(s.Paths) == 0 && a.env["SSH_AUTH_SOCK"] == "" {
+			add("ssh", "No SSH agent", "Target %q forwards the SSH agent as %q, but SSH_AUTH_SOCK is not set. Start one (eval $(ssh-agent)), or name keys in paths.", t.Name, s.ID)
+		}
+		for _, p := range s.Paths {
+			if _, err := os.Stat(a.path(p)); err != nil {
+				add("ssh", "Missing SSH key", "SSH %q of target %q names %q, which does not exist.", s.ID, t.Name, p)
+			}
+		}
+	}
+	return diags
+}
+
+// attrRange is where an attribute of t was set, or the block's header.
+func attrRange(t *config.Target, name string) hcl.Range {
+	if r, ok := t.AttrRange[name]; ok {
+		return r
+	}
+	return t.DeclRange
+}
