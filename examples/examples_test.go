@@ -21,7 +21,7 @@ import (
 // offline are the arguments that put local bases in the place of images that
 // would be pulled: contexts are further ones, as "TARGET.contexts.NAME=TARGET".
 func offline(contexts ...string) []string {
-	args := []string{"-f", "build.hcl", "-f", "../offline/build.hcl", "--allow", "fs.read=*"}
+	args := []string{"-f", "build.hcl", "-f", "offline.hcl", "--allow", "fs.read=*"}
 	for _, c := range contexts {
 		args = append(args, "--set", c)
 	}

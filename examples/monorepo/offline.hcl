@@ -1,0 +1,2 @@
+# Stand-ins for images that would be pulled; see ../offline/README.md.
+include "../offline/build.hcl" {}
