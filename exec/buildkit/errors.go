@@ -1,12 +1,15 @@
 package buildkit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
+	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	gatewaypb "github.com/moby/buildkit/frontend/gateway/pb"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/util/grpcerrors"
@@ -95,6 +98,9 @@ func (s *Solver) sourceError(ctx context.Context, j *job, err error) error {
 		out.Log = log
 		out.Stage, out.Command = stageAndCommand(v.Name)
 	}
+	if out.Stage == "" { // a step does not say so where there is only one
+		out.Stage = stageAt(src.Info.Data, out.StartLine)
+	}
 	return out
 }
 
@@ -147,6 +153,25 @@ func stageAndCommand(name string) (stage, command string) {
 		command = cmd
 	}
 	return stage, command
+}
+
+// stageAt returns the name of the stage that a line of a Dockerfile is in.
+func stageAt(dockerfile []byte, line int) string {
+	file, err := parser.Parse(bytes.NewReader(dockerfile))
+	if err != nil {
+		return ""
+	}
+	stages, _, err := instructions.Parse(file.AST, nil)
+	if err != nil {
+		return ""
+	}
+	name := ""
+	for _, s := range stages {
+		if len(s.Location) > 0 && s.Location[0].Start.Line <= line {
+			name = s.Name
+		}
+	}
+	return name
 }
 
 // lost ends the run because the daemon is gone.
