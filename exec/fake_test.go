@@ -33,12 +33,6 @@ type fake struct {
 	deaf    map[string]bool          // takes no notice of a cancellation
 }
 
-func (f *fake) note(format string, a ...any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.log = append(f.log, fmt.Sprintf(format, a...))
-}
-
 // work takes its time and counts how much goes on at once.
 func (f *fake) work(ctx context.Context, name string, d time.Duration) error {
 	f.mu.Lock()

@@ -114,6 +114,19 @@ func (term *terminal) rows() []string {
 	return out
 }
 
+// A screenSink draws a frame after every event, and looks at the terminal.
+type screenSink struct {
+	t    *testing.T
+	s    *screen
+	term *terminal
+}
+
+func (k *screenSink) Event(e exec.Event) {
+	k.s.take(item{event: &e})
+	fmt.Fprint(k.term, k.s.text(true))
+	k.check()
+}
+
 // The display keeps what was on the screen before it as far as there is room,
 // never scrolls more than its largest frame needs, draws every frame in the
 // same place and leaves nothing of it behind.
@@ -121,46 +134,36 @@ func TestTTYOnTerminal(t *testing.T) {
 	for _, size := range []struct{ w, h int }{{80, 24}, {40, 10}, {30, 5}, {12, 3}} {
 		t.Run(fmt.Sprintf("%dx%d", size.w, size.h), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				term := newTerminal(size.w, size.h)
-				width, height := func() int { return size.w }, func() int { return size.h }
-				d := New(Options{Out: term, Mode: TTY, Width: width, Height: height, Header: "builder: x"})
-				outcomes := play(d, func(n int) {
-					time.Sleep(2 * interval) // it is drawn at its own time
-					synctest.Wait()
-					checkScreen(t, term, d)
-				})
-				if err := d.Finish(outcomes); err != nil {
-					t.Fatal(err)
-				}
-				last := strings.Join(term.rows(), "\n")
+				o := Options{Width: func() int { return size.w }, Height: func() int { return size.h }}
+				k := &screenSink{t, &screen{o: o, model: newModel(time.Now())}, newTerminal(size.w, size.h)}
+				k.s.take(item{note: "builder: x"})
+				outcomes := play(k, nothing)
+				k.s.take(item{end: true, outcomes: outcomes})
+				fmt.Fprint(k.term, k.s.text(false))
+				last := strings.Join(k.term.rows(), "\n")
 				if strings.Contains(last, "waiting:") || strings.Contains(last, "done:") {
 					t.Errorf("a frame is left behind:\n%s", last)
 				}
 				if size.w == 80 && !strings.Contains(last, "error: api: services/api/Dockerfile:4: make all: exit code 2") {
 					t.Errorf("the root cause is not on the last screen:\n%s", last)
 				}
-				if c := term.Cursor(); c.X != 0 || term.rows()[c.Y] != "" {
-					t.Errorf("the cursor is at %d, %d in %q", c.X, c.Y, term.rows()[c.Y])
+				if c := k.term.Cursor(); c.X != 0 || k.term.rows()[c.Y] != "" {
+					t.Errorf("the cursor is at %d, %d in %q", c.X, c.Y, k.term.rows()[c.Y])
 				}
 			})
 		})
 	}
 }
 
-// checkScreen compares the bottom of the screen with the frame.
-func checkScreen(t *testing.T, term *terminal, d *Display) {
-	t.Helper()
-	s := d.view.(*screen)
-	rows := term.rows()
-	n := len(s.shown)
-	if n > len(rows)-1 {
-		t.Errorf("the frame has %d rows on a screen of %d", n, len(rows))
+// check compares the bottom of the screen with the frame.
+func (k *screenSink) check() {
+	k.t.Helper()
+	rows, shown, cursor := k.term.rows(), k.s.shown, k.term.Cursor()
+	if len(shown) == 0 || len(shown) > len(rows)-1 {
+		k.t.Errorf("the frame has %d rows on a screen of %d", len(shown), len(rows))
 	}
-	if last := rows[len(rows)-1]; last != "" {
-		t.Errorf("below the frame is %q", last)
-	}
-	if c := term.Cursor(); c.X != 0 || c.Y > len(rows)-1 || !term.CursorVisible() {
-		t.Errorf("the cursor is at %d, %d", c.X, c.Y)
+	if cursor.X != 0 || rows[cursor.Y] != "" || !k.term.CursorVisible() {
+		k.t.Errorf("the cursor is at %d, %d in %q", cursor.X, cursor.Y, rows[cursor.Y])
 	}
 	heads := 0
 	for _, r := range rows {
@@ -169,16 +172,14 @@ func checkScreen(t *testing.T, term *terminal, d *Display) {
 		}
 	}
 	if heads > 1 {
-		t.Errorf("%d frames on the screen:\n%s", heads, strings.Join(rows, "\n"))
+		k.t.Errorf("%d frames on the screen:\n%s", heads, strings.Join(rows, "\n"))
 	}
-	if above := term.Cursor().Y - n - 1; above >= 0 && rows[above] != "builder: x" {
-		t.Errorf("above the frame is %q, want the header:\n%s", rows[above], strings.Join(rows, "\n"))
+	top := cursor.Y - len(shown)
+	if top > 0 && rows[top-1] != "builder: x" {
+		k.t.Errorf("above the frame is %q, want the header:\n%s", rows[top-1], strings.Join(rows, "\n"))
 	}
-	if diff := cmp.Diff(s.shown, rows[term.Cursor().Y-n:term.Cursor().Y]); diff != "" {
-		t.Errorf("on the screen is not the frame: %s", diff)
-	}
-	if n == 0 {
-		t.Error("there is no frame")
+	if diff := cmp.Diff(shown, rows[top:cursor.Y]); diff != "" {
+		k.t.Errorf("on the screen is not the frame: %s", diff)
 	}
 }
 
