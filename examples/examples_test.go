@@ -1,6 +1,8 @@
 package examples
 
 import (
+	"io"
+	"log"
 	"net/http/httptest"
 	"os"
 	osexec "os/exec"
@@ -122,7 +124,7 @@ func TestMonorepo(t *testing.T) {
 }
 
 func TestRelease(t *testing.T) {
-	server := httptest.NewServer(registry.New())
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
 	prefix := strings.TrimPrefix(server.URL, "http://") + "/greet/"
 
