@@ -263,8 +263,11 @@ func (r *run) skip(root *work) {
 	}
 }
 
-// failed does what the mode asks for after a failure.
+// failed does what the mode asks for after the first failure.
 func (r *run) failed(w *work) {
+	if r.stopped != nil {
+		return
+	}
 	switch r.opts.Mode {
 	case FailFast:
 		r.stop(&StopError{Failed: w.node.Name()})
@@ -289,9 +292,6 @@ func (r *run) stop(cause error) {
 
 // exportNothing gives up all exports that have not begun; solves go on.
 func (r *run) exportNothing(cause error) {
-	if r.stopped != nil {
-		return
-	}
 	r.stopped = cause
 	for _, w := range r.works {
 		if !w.settled && w.phase == solved {
