@@ -87,18 +87,19 @@ func (l listSpec) targets(w io.Writer, cfg *config.Config) error {
 	return table(w, "TARGET\tDESCRIPTION", rows, func(t listedTarget) string { return t.Name + "\t" + t.Description })
 }
 
-// targetRows lists targets and groups by name, without the hidden ones.
+// targetRows lists targets and groups by name, without the hidden ones; of
+// one name the group comes first. Descriptions are the targets' own.
 func targetRows(cfg *config.Config) []listedTarget {
 	var rows []listedTarget
-	for _, t := range cfg.Targets {
-		rows = append(rows, listedTarget{Name: t.Name, Description: t.Description})
-	}
 	for _, g := range cfg.Groups {
 		members := strings.Join(slices.Sorted(slices.Values(g.Members)), ", ")
 		if g.Description != "" {
 			members = fmt.Sprintf("%s (%s)", g.Description, members)
 		}
 		rows = append(rows, listedTarget{Name: g.Name, Description: members, Group: true})
+	}
+	for _, t := range cfg.Targets {
+		rows = append(rows, listedTarget{Name: t.Name, Description: t.Listed})
 	}
 	rows = slices.DeleteFunc(rows, func(t listedTarget) bool { return strings.HasPrefix(t.Name, "_") })
 	slices.SortStableFunc(rows, func(a, b listedTarget) int { return strings.Compare(a.Name, b.Name) })

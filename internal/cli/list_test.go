@@ -30,3 +30,25 @@ func TestListNoVariables(t *testing.T) {
 		}
 	}
 }
+
+func TestListOneName(t *testing.T) {
+	file := config.File{Name: "build.hcl", Data: []byte(`
+target "b" { description = "mine" }
+target "a" { inherits = ["b"] }
+group "a" { targets = ["a", "b"] }
+target "_hidden" {}`)}
+	cfg, diags := config.Load([]config.File{file}, config.Inputs{})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	var b strings.Builder
+	want := "TARGET\tDESCRIPTION\na\ta, b\na\nb\tmine\n"
+	err := (listSpec{kind: "targets"}).list(&b, cfg)
+	var lines []string
+	for line := range strings.Lines(b.String()) {
+		lines = append(lines, strings.TrimRight(line, " \t\n"))
+	}
+	if got := strings.Join(lines, "\n") + "\n"; got != want || err != nil {
+		t.Errorf("got %q %v, want %q", got, err, want)
+	}
+}
