@@ -121,6 +121,26 @@ func TestNewOrder(t *testing.T) {
 	}
 }
 
+// Many links are compared by a map, few one by one; each need is there once.
+func TestNewManyLinks(t *testing.T) {
+	line := "app:"
+	text := ""
+	want := ""
+	for i := range 20 {
+		line += fmt.Sprintf(" t%d t%d >t%d", i, i, i)
+		text += fmt.Sprintf("\nt%d:", i)
+		want += fmt.Sprintf(" t%d", i)
+	}
+	n := mustNew(t, line+text).Node("app")
+	got := ""
+	for _, m := range n.Needs {
+		got += " " + m.Name()
+	}
+	if got != want || len(n.After) != 20 {
+		t.Errorf("got %s and %d after; want %s and 20", got, len(n.After), want)
+	}
+}
+
 func TestNewRefusesTwoTargetsOfOneName(t *testing.T) {
 	g, diags := New(parse(t, "a:\na:"))
 	want := `2: Duplicate target: There is a target "a" already, at f:1. Target names must differ.`
