@@ -27,6 +27,11 @@ func check(t *Target) hcl.Diagnostics {
 	c.sizes()
 	c.ulimits()
 	c.outputs()
+	for _, s := range t.Secrets {
+		if s.ID == "" {
+			c.failf("secret", "a secret has no id. Add id=NAME, by which the Dockerfile mounts it.")
+		}
+	}
 	return c.diags
 }
 

@@ -88,6 +88,10 @@ func cacheText(p *entryParser, s string) []Cache {
 	}
 	var out []Cache
 	for _, ref := range refs {
+		if strings.ContainsAny(ref, `,"`) {
+			p.failf("has the reference %q, which cannot hold commas or quotes.", clip(ref))
+			continue
+		}
 		out = append(out, Cache{Type: "registry", Attrs: []KeyValue{{"ref", ref}}})
 	}
 	return out

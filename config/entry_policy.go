@@ -134,9 +134,11 @@ func fitResources(f *fitting, v cty.Value) any {
 			continue
 		}
 		if into, ok := texts[key]; ok {
-			if s, ok := f.text(e, f.placeOf(key), strconv.Quote(key)); ok {
-				*into = s
+			s, ok := f.text(e, f.placeOf(key), strconv.Quote(key))
+			if ok && s == "" {
+				f.failf(f.placeOf(key), "%q is empty. Leave it out, or give it a value.", key)
 			}
+			*into = s
 			continue
 		}
 		var n int64

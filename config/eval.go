@@ -281,13 +281,15 @@ func (b *deepScope) target(ref hcl.Traversal) {
 	b.put("target", name, "", cty.NilVal)
 	if len(ref) < 3 {
 		for i := range attributes {
-			b.attr(name, t, i)
+			if i != attrMatrix && i != attrVariants && i != attrDependsOn { // what bake's has
+				b.attr(name, t, i)
+			}
 		}
 		return
 	}
 	attr, ok := step(ref, 2)
 	i, known := attributeIndex[attr]
-	if !ok || !known {
+	if !ok || !known || i == attrMatrix || i == attrVariants {
 		b.miss(ref, "Unknown attribute", "Targets have no attribute %q.%s", attr, near(attr, attributeNames))
 		return
 	}
@@ -336,9 +338,6 @@ func (ev *evaluator) reference(t *instance, i int) (cty.Value, bool) {
 	if i == attrInherits {
 		names, ok := ev.ownNames(t, attrInherits)
 		return listKind.value(boxed(names)), ok
-	}
-	if i == attrVariants || i == attrMatrix {
-		return attributes[i].kind.value(nil), true
 	}
 	v, ok := ev.merged(t, i)
 	if !ok {
