@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -41,12 +42,22 @@ func (a *app) check(def *definition) error {
 	for _, t := range def.cfg.Targets {
 		_, more := buildkit.Lower(t, buildkit.LowerOptions{})
 		diags = append(diags, more...)
-		diags = append(diags, a.sourcesOf(t)...)
+		if !strings.HasPrefix(t.Name, "_") { // those are there to be inherited from
+			diags = append(diags, a.sourcesOf(t)...)
+		}
 	}
 	a.tell(diags, def.files)
 	if diags.HasErrors() {
 		return &exitError{code: codeUsage, err: diags, told: true}
 	}
-	fmt.Fprintf(a.Err, "%d targets in %d files: nothing wrong\n", len(def.cfg.Targets), len(def.files))
+	fmt.Fprintf(a.Err, "%s in %s: nothing wrong\n", count(len(def.cfg.Targets), "target"), count(len(def.files), "file"))
 	return nil
+}
+
+// count is a number of things, in words.
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -87,23 +87,24 @@ func (l listSpec) targets(w io.Writer, cfg *config.Config) error {
 	return table(w, "TARGET\tDESCRIPTION", rows, func(t listedTarget) string { return t.Name + "\t" + t.Description })
 }
 
-// targetRows lists targets and groups by name, without the hidden ones; of
-// one name the group comes first. Descriptions are the targets' own.
+// targetRows lists targets and groups by name, without the hidden ones.
+// Descriptions are the targets' own. A target and a group of one name come in
+// the order in which bake has them, which the sort that it uses happens to
+// give: that of the standard library, of targets before groups.
 func targetRows(cfg *config.Config) []listedTarget {
 	var rows []listedTarget
-	for _, g := range cfg.Groups {
-		members := strings.Join(slices.Sorted(slices.Values(g.Members)), ", ")
-		if g.Description != "" {
-			members = fmt.Sprintf("%s (%s)", g.Description, members)
-		}
-		rows = append(rows, listedTarget{Name: g.Name, Description: members, Group: true})
-	}
 	for _, t := range cfg.Targets {
 		rows = append(rows, listedTarget{Name: t.Name, Description: t.Listed})
 	}
-	rows = slices.DeleteFunc(rows, func(t listedTarget) bool { return strings.HasPrefix(t.Name, "_") })
-	slices.SortStableFunc(rows, func(a, b listedTarget) int { return strings.Compare(a.Name, b.Name) })
-	return rows
+	for _, g := range cfg.Groups {
+		members := strings.Join(slices.Sorted(slices.Values(g.Members)), ", ")
+		if g.Description != "" {
+			members = strings.TrimSuffix(fmt.Sprintf("%s (%s)", g.Description, members), " ()")
+		}
+		rows = append(rows, listedTarget{Name: g.Name, Description: members, Group: true})
+	}
+	slices.SortFunc(rows, func(a, b listedTarget) int { return strings.Compare(a.Name, b.Name) })
+	return slices.DeleteFunc(rows, func(t listedTarget) bool { return strings.HasPrefix(t.Name, "_") })
 }
 
 func (l listSpec) variables(w io.Writer, cfg *config.Config) error {
@@ -239,15 +240,16 @@ func inventoryOf(cfg *config.Config) inventory {
 // print writes the tables that have a row, a blank line between them.
 func (inv inventory) print(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 1, 8, 2, ' ', 0)
+	between := ""
 	section := func(header string, n int, row func(i int) []string) {
 		if n == 0 {
 			return
 		}
-		fmt.Fprintln(t, header)
+		fmt.Fprintln(t, between+header)
+		between = "\n"
 		for i := range n {
 			fmt.Fprintln(t, strings.TrimRight(strings.Join(row(i), "\t"), "\t"))
 		}
-		fmt.Fprintln(t)
 	}
 	section("TARGET\tVARIANT\tDECLARED\tDESCRIPTION", len(inv.Targets), func(i int) []string {
 		x := inv.Targets[i]

@@ -42,7 +42,7 @@ target "_hidden" {}`)}
 		t.Fatal(diags)
 	}
 	var b strings.Builder
-	want := "TARGET\tDESCRIPTION\na\ta, b\na\nb\tmine\n"
+	want := "TARGET\tDESCRIPTION\na\na\ta, b\nb\tmine\n"
 	err := (listSpec{kind: "targets"}).list(&b, cfg)
 	var lines []string
 	for line := range strings.Lines(b.String()) {
