@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -119,10 +120,16 @@ func (o *outputs) lock(ctx context.Context) (unlock func(), err error) {
 	return o.s.dests.lock(ctx, keys)
 }
 
-// entries returns the outputs as BuildKit's client takes them.
+// entries returns the outputs as BuildKit's client takes them. Images come
+// last: of several exporters' answers the last one counts, and an image with
+// attestations has another digest than the same in a file.
 func (o *outputs) entries() ([]client.ExportEntry, error) {
 	var out []client.ExportEntry
-	for _, e := range o.list {
+	ordered := slices.Clone(o.list)
+	slices.SortStableFunc(ordered, func(a, b *output) int {
+		return cmp.Compare(rank(a), rank(b))
+	})
+	for _, e := range ordered {
 		entry, err := o.entry(e)
 		if err != nil {
 			o.discard()
@@ -131,6 +138,13 @@ func (o *outputs) entries() ([]client.ExportEntry, error) {
 		out = append(out, entry)
 	}
 	return out, nil
+}
+
+func rank(e *output) int {
+	if e.Type == client.ExporterImage {
+		return 1
+	}
+	return 0
 }
 
 func (o *outputs) entry(e *output) (client.ExportEntry, error) {
