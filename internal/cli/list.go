@@ -97,14 +97,22 @@ func targetRows(cfg *config.Config) []listedTarget {
 		rows = append(rows, listedTarget{Name: t.Name, Description: t.Listed})
 	}
 	for _, g := range cfg.Groups {
-		members := strings.Join(slices.Sorted(slices.Values(g.Members)), ", ")
-		if g.Description != "" {
-			members = strings.TrimSuffix(fmt.Sprintf("%s (%s)", g.Description, members), " ()")
-		}
-		rows = append(rows, listedTarget{Name: g.Name, Description: members, Group: true})
+		rows = append(rows, listedTarget{Name: g.Name, Description: groupLine(g), Group: true})
 	}
 	slices.SortFunc(rows, func(a, b listedTarget) int { return strings.Compare(a.Name, b.Name) })
 	return slices.DeleteFunc(rows, func(t listedTarget) bool { return strings.HasPrefix(t.Name, "_") })
+}
+
+// groupLine describes a group: what it says of itself, and its members.
+func groupLine(g *config.Group) string {
+	members := strings.Join(slices.Sorted(slices.Values(g.Members)), ", ")
+	switch {
+	case g.Description == "":
+		return members
+	case members == "":
+		return g.Description
+	}
+	return fmt.Sprintf("%s (%s)", g.Description, members)
 }
 
 func (l listSpec) variables(w io.Writer, cfg *config.Config) error {

@@ -36,13 +36,21 @@ func TestListOneName(t *testing.T) {
 target "b" { description = "mine" }
 target "a" { inherits = ["b"] }
 group "a" { targets = ["a", "b"] }
+group "c" {
+  targets     = ["b", "a"]
+  description = "all"
+}
+group "d" {
+  targets     = []
+  description = "none"
+}
 target "_hidden" {}`)}
 	cfg, diags := config.Load([]config.File{file}, config.Inputs{})
 	if diags.HasErrors() {
 		t.Fatal(diags)
 	}
 	var b strings.Builder
-	want := "TARGET\tDESCRIPTION\na\na\ta, b\nb\tmine\n"
+	want := "TARGET\tDESCRIPTION\na\na\ta, b\nb\tmine\nc\tall (a, b)\nd\tnone\n"
 	err := (listSpec{kind: "targets"}).list(&b, cfg)
 	var lines []string
 	for line := range strings.Lines(b.String()) {
