@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	answerWait = 3 * time.Second        // for an engine that accepts to say how it is
+	answerWait = 6 * time.Second        // for an engine that accepts to say how it is
 	lockWait   = 45 * time.Second       // for an engine that comes up or goes down
 	otherWait  = 500 * time.Millisecond // for a process that is no engine of ours
 	pollEvery  = 5 * time.Millisecond
@@ -298,7 +298,7 @@ func dialService(ctx context.Context, path string) (*grpc.ClientConn, error) {
 	}
 	c, err := dial(ctx, "")
 	switch {
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return nil, errAbsent
 	case err != nil:
 		return nil, fmt.Errorf("the engine's socket: %w", err)

@@ -17,6 +17,7 @@ import (
 	"github.com/moby/buildkit/util/grpcerrors"
 	_ "github.com/moby/buildkit/util/grpcutil/encoding/proto" // BuildKit's messages marshal themselves
 	"github.com/moby/buildkit/worker/base"
+	"github.com/moby/buildkit/worker/label"
 	"github.com/moby/sys/userns"
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
@@ -83,7 +84,7 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 	}
 	d.about = Status{
 		Running: true, Healthy: true, PID: os.Getpid(), Version: o.Version, Build: build(), BuildKit: buildKitVersion(),
-		StateDir: o.StateDir, Runtime: ociRuntime, Snapshots: snapshotter(o.root()).Name,
+		StateDir: o.StateDir, Runtime: ociRuntime, Snapshots: d.worker.Labels()[label.Snapshotter],
 		Rootless: userns.RunningInUserNS(), Started: time.Now(), Idle: o.Idle, CacheMax: limit,
 	}
 	d.server = grpc.NewServer(

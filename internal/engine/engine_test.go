@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -308,5 +309,29 @@ func TestRunIsUnderSeccomp(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(out, "refused")); err != nil {
 		t.Error(err)
+	}
+}
+
+// Who starts the engine with a narrow umask narrows nothing in images.
+func TestUmaskIsNotTheUsers(t *testing.T) {
+	old := syscall.Umask(0o077)
+	t.Cleanup(func() { syscall.Umask(old) })
+	o := newOptions(t)
+	in := step{args: []string{"/step", "status"}, options: []llb.RunOption{llb.Dir("/made/by/engine")}}
+	out := mustSolve(t, newClient(t, connect(t, o)), in)
+	fi, err := os.Stat(filepath.Join(out, "made", "by"))
+	if err != nil || fi.Mode().Perm() != 0o755 {
+		t.Errorf("the working directory: %v, %v", fi.Mode(), err)
+	}
+	if err := Stop(t.Context(), o, true); err != nil {
+		t.Fatal(err)
+	}
+	e, err := InProcess(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+	if now := syscall.Umask(0o077); now != 0o077 {
+		t.Errorf("an engine in process leaves the umask %#o", now)
 	}
 }

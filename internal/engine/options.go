@@ -54,7 +54,6 @@ const (
 // directory. The error names the variable that is wrong.
 func DefaultOptions(getenv func(string) string) (Options, error) {
 	o := Options{
-		Runtime:      getenv("KILN_RUNTIME"),
 		Idle:         defaultIdle,
 		Entitlements: []string{"network.host"},
 		LogLevel:     "info",
@@ -66,6 +65,11 @@ func DefaultOptions(getenv func(string) string) (Options, error) {
 	var err error
 	if o.StateDir, err = stateDir(getenv); err != nil {
 		return o, err
+	}
+	if o.Runtime = getenv("KILN_RUNTIME"); strings.Contains(o.Runtime, "/") {
+		if o.Runtime, err = filepath.Abs(o.Runtime); err != nil { // the engine works in another directory
+			return o, err
+		}
 	}
 	if o.RuntimeDir, err = runtimeDir(getenv, o.StateDir); err != nil {
 		return o, err

@@ -12,6 +12,10 @@ import (
 )
 
 func TestDefaultOptions(t *testing.T) {
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	own := t.TempDir()
 	long := filepath.Join(own, strings.Repeat("x", 100))
 	if err := os.Mkdir(long, 0o700); err != nil {
@@ -36,6 +40,7 @@ func TestDefaultOptions(t *testing.T) {
 		{name: "allow", env: map[string]string{"KILN_ENGINE_ALLOW": "security.insecure, network.host"}, want: func(o *Options) { o.Entitlements = []string{"security.insecure", "network.host"} }},
 		{name: "allow nothing", env: map[string]string{"KILN_ENGINE_ALLOW": "none"}, want: func(o *Options) { o.Entitlements = []string{} }},
 		{name: "runtime and log", env: map[string]string{"KILN_RUNTIME": "crun", "KILN_ENGINE_LOG": "debug"}, want: func(o *Options) { o.Runtime, o.LogLevel = "crun", "debug" }},
+		{name: "relative runtime", env: map[string]string{"KILN_RUNTIME": "bin/runc"}, want: func(o *Options) { o.Runtime = filepath.Join(dir, "bin/runc") }},
 		{name: "no home", env: map[string]string{"HOME": ""}, err: "set KILN_STATE_DIR"},
 		{name: "bad idle", env: map[string]string{"KILN_ENGINE_IDLE": "soon"}, err: `KILN_ENGINE_IDLE="soon"`},
 		{name: "negative idle", env: map[string]string{"KILN_ENGINE_IDLE": "-1s"}, err: "KILN_ENGINE_IDLE"},

@@ -62,6 +62,7 @@ func serve(ctx context.Context, o Options, lock *os.File, ready func()) error {
 	}
 	defer lock.Close()
 	setLog(o, os.Stderr)
+	syscall.Umask(0) // modes in images are what builds say, whatever the user's shell says
 	if err := makeRoot(o); err != nil {
 		return err
 	}
@@ -261,13 +262,19 @@ func InProcess(ctx context.Context, o Options) (*Engine, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	setLog(o, logFile)
+	umask := syscall.Umask(0)
+	fail := func(err error) (*Engine, error) {
+		syscall.Umask(umask)
+		Quiet()
+		return nil, errors.Join(err, logFile.Close(), lock.Close())
+	}
 	d, err := newDaemon(ctx, o)
 	if err != nil {
-		return nil, errors.Join(err, logFile.Close(), lock.Close())
+		return fail(err)
 	}
 	d.about.InProcess = true
 	if err := writeRecord(o, d.about); err != nil {
-		return nil, errors.Join(err, d.close(), logFile.Close(), lock.Close())
+		return fail(errors.Join(err, d.close()))
 	}
 	l := bufconn.Listen(1 << 20)
 	served, lost := make(chan error, 1), make(chan struct{})
@@ -284,6 +291,7 @@ func InProcess(ctx context.Context, o Options) (*Engine, error) {
 				logrus.Error(err)
 			}
 			<-served
+			syscall.Umask(umask)
 			Quiet() // the file is closed now
 			logFile.Close()
 			lock.Close()

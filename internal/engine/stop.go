@@ -16,6 +16,7 @@ import (
 const (
 	busyWait = 30 * time.Second // Stop without force, for running builds
 	endWait  = 20 * time.Second // for an engine that was told to end
+	exitWait = 5 * time.Second  // for its process, once the engine let go of the lock
 )
 
 // Query says how the engine of o is. One that is not there is no error.
@@ -138,7 +139,7 @@ func awaitEnd(ctx context.Context, o Options, pid int) error {
 		return err
 	}
 	lock.Close()
-	for deadline := time.Now().Add(time.Second); isAlive(pid) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(exitWait); isAlive(pid) && time.Now().Before(deadline); {
 		time.Sleep(pollEvery)
 	}
 	return nil
@@ -148,7 +149,10 @@ func stopUnhealthy(ctx context.Context, o Options, s Status, force bool) error {
 	if s.InProcess {
 		return fmt.Errorf("%w: the engine is inside another kiln (process %d) and ends with it", ErrLocked, s.PID)
 	}
-	if s.PID == 0 || !isKiln(s.PID) {
+	if s.PID == 0 {
+		return errors.New(s.Problem)
+	}
+	if !isKiln(s.PID) {
 		return lockedError(o)
 	}
 	if force {

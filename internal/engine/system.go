@@ -13,32 +13,33 @@ import (
 // isOwn reports whether path is a directory of this user.
 func isOwn(path string) bool {
 	fi, err := os.Stat(path)
-	if err != nil || !fi.IsDir() {
-		return false
-	}
-	st, ok := fi.Sys().(*syscall.Stat_t)
-	return ok && int(st.Uid) == os.Geteuid()
+	return err == nil && fi.IsDir() && isMine(fi)
 }
 
-// makePrivate makes dir, for this user alone. One that is there already is
-// refused if it belongs to somebody else or is a link: in /tmp, anybody could
-// have put it there.
+// makePrivate makes dir, for this user alone. One that is there already stays
+// as it is, and is refused if somebody else could put a socket of their own
+// into it: in /tmp, anybody could have made it first.
 func makePrivate(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return tellDisk(dir, err)
+		return fmt.Errorf("the directory of the engine's socket (KILN_RUNTIME_DIR names another): %w", tellDisk(dir, err))
 	}
-	fi, err := os.Lstat(dir)
+	link, err := os.Lstat(dir)
 	if err != nil {
 		return err
 	}
-	st, ok := fi.Sys().(*syscall.Stat_t)
-	if !ok || !fi.IsDir() || int(st.Uid) != os.Geteuid() {
-		return fmt.Errorf("%s is not a directory of this user: remove it, or set KILN_RUNTIME_DIR to a directory of your own", dir)
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return err
 	}
-	if fi.Mode().Perm()&0o077 != 0 {
-		return os.Chmod(dir, 0o700)
+	if !fi.IsDir() || !isMine(link) || !isMine(fi) || fi.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("%s is no directory that only this user may write to: remove it, or set KILN_RUNTIME_DIR to one of your own", dir)
 	}
 	return nil
+}
+
+func isMine(fi os.FileInfo) bool {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
 }
 
 // tellDisk puts what fails for want of room, or of the right to write, into

@@ -232,18 +232,24 @@ func TestRemovedLockFile(t *testing.T) {
 	second.Close()
 }
 
-func TestForeignSocketDirectory(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Fatal("only root can give a directory away: run the tests as root")
-	}
-	o := newOptions(t)
-	if err := os.MkdirAll(o.RuntimeDir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(o.RuntimeDir, 65534, 65534); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Connect(t.Context(), o); err == nil || !strings.Contains(err.Error(), "KILN_RUNTIME_DIR") {
-		t.Errorf("got %v", err)
+func TestSocketDirectoryOfOthers(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(dir string) error
+	}{
+		{"writable for all", func(dir string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, 0o777)) }},
+		{"no directory", func(dir string) error { return os.WriteFile(dir, nil, 0o600) }},
+		{"somebody's", func(dir string) error { return errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, 65534, 65534)) }},
+		{"somebody's link", func(dir string) error { return errors.Join(os.Symlink("/tmp", dir), os.Lchown(dir, 65534, 65534)) }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := newOptions(t)
+			if err := tt.make(o.RuntimeDir); err != nil {
+				t.Fatalf("%v (only root can give a directory away: run the tests as root)", err)
+			}
+			if _, err := Connect(t.Context(), o); err == nil || !strings.Contains(err.Error(), "KILN_RUNTIME_DIR") {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
