@@ -82,6 +82,9 @@ func Dial(ctx context.Context, o DialOptions) (*Conn, error) {
 }
 
 func noDaemon(addr string, err error) error {
+	if addr == "" {
+		return fmt.Errorf("%w: %w", ErrNoDaemon, err)
+	}
 	return fmt.Errorf("connect to %s: %w: %w", redactURL(addr), ErrNoDaemon, err)
 }
 

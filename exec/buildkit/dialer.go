@@ -157,7 +157,7 @@ func (d *dialer) words(err error) string {
 		auth    x509.UnknownAuthorityError
 		invalid x509.CertificateInvalidError
 		record  tls.RecordHeaderError
-		alert   tls.AlertError
+		op      *net.OpError
 		noProg  *osexec.Error
 		dns     *net.DNSError
 	)
@@ -172,7 +172,7 @@ func (d *dialer) words(err error) string {
 		return "the daemon's certificate is not valid"
 	case errors.As(err, &record):
 		return "TLS files are given, but the daemon speaks plain text"
-	case errors.As(err, &alert), d.tls != nil && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)):
+	case d.tls != nil && (errors.As(err, &op) && op.Op == "remote error" || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)):
 		if d.opt.TLS.Cert == "" {
 			return "the daemon asks for a client certificate, and none is given"
 		}

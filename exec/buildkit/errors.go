@@ -48,7 +48,7 @@ func (s *Solver) checkLost(err error) error {
 	if s.conn.alive(ctx) == nil {
 		return nil // it was a registry, or another that the daemon talks to
 	}
-	s.lost(err)
+	s.lost(fmt.Errorf("it died, or broke the connection off; its log may say why: %w", err))
 	return context.Cause(s.run)
 }
 
@@ -176,5 +176,9 @@ func stageAt(dockerfile []byte, line int) string {
 
 // lost ends the run because the daemon is gone.
 func (s *Solver) lost(err error) {
+	if s.conn.addr == "" {
+		s.cancel(fmt.Errorf("%w: %w", ErrDaemonLost, err))
+		return
+	}
 	s.cancel(fmt.Errorf("%w: %s: %w", ErrDaemonLost, redactURL(s.conn.addr), err))
 }

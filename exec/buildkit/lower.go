@@ -179,7 +179,7 @@ func (l *lowering) remoteContext(url string) {
 		l.req.Attrs["dockerfilekey"] = "dockerfile"
 	default:
 		l.req.Attrs["filename"] = file
-		l.req.Dockerfile = url + ":" + file
+		l.req.Dockerfile = redactURL(url) + ":" + file
 	}
 }
 

@@ -148,6 +148,14 @@ func (d *Daemon) end() error {
 	d.held.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	if syscall.Kill(d.PID, 0) != nil {
+		// It was killed. A new engine clears away what it left: mounts, processes.
+		e, err := engine.Connect(ctx, d.opt)
+		if err != nil {
+			return fmt.Errorf("start an engine after one that was killed: %w", err)
+		}
+		e.Close()
+	}
 	if err := engine.Stop(ctx, d.opt, true); err != nil {
 		return fmt.Errorf("stop the engine in %s: %w", d.dir, err)
 	}

@@ -1,0 +1,117 @@
+package buildkit_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/buildkit"
+	"github.com/kilnbuild/kiln/internal/testenv"
+)
+
+// sleeper is a context whose build sleeps after it has said so.
+func sleeper(t *testing.T) string {
+	return withBusybox(t, files(t, t.TempDir(), map[string]string{
+		"Dockerfile": busyboxLines + "ARG N\nRUN echo sleeping; sleep 60\n",
+	}))
+}
+
+// afterLog calls fn once, at the first line of log.
+func afterLog(fn func()) exec.Sink {
+	done := make(chan struct{}, 1)
+	return sinkFunc(func(e exec.Event) {
+		if e.Kind == exec.Log {
+			select {
+			case done <- struct{}{}:
+				go fn()
+			default:
+			}
+		}
+	})
+}
+
+// TestDaemonKilled: the daemon dies in the middle of a step.
+func TestDaemonKilled(t *testing.T) {
+	dir := sleeper(t)
+	for _, frontend := range []bool{false, true} {
+		d := testenv.Start(t)
+		var killed time.Time
+		s := &session{addr: d.Addr, dir: dir, targets: []*config.Target{{Name: "app", Args: kv("N", "1")}}, opt: buildkit.Options{Frontend: frontend},
+			sink: afterLog(func() { killed = time.Now(); d.Signal(t, syscall.SIGKILL) })}
+		_, err := s.run(t, t.Context())
+		if !errors.Is(err, buildkit.ErrDaemonLost) {
+			t.Errorf("frontend=%t: error is %v", frontend, err)
+		}
+		if took := time.Since(killed); took > 5*time.Second {
+			t.Errorf("frontend=%t: told after %v", frontend, took)
+		}
+		t.Logf("after %v: %v", time.Since(killed), err)
+	}
+}
+
+// TestDaemonFrozen: the daemon keeps its connections, and says nothing.
+func TestDaemonFrozen(t *testing.T) {
+	d := testenv.Start(t)
+	dir := sleeper(t)
+	var frozen time.Time
+	s := &session{addr: d.Addr, dir: dir, targets: []*config.Target{{Name: "app", Args: kv("N", "2")}},
+		sink: afterLog(func() { frozen = time.Now(); d.Signal(t, syscall.SIGSTOP) })}
+	_, err := s.run(t, t.Context())
+	if !errors.Is(err, buildkit.ErrDaemonLost) || !strings.Contains(err.Error(), "has not answered for") {
+		t.Errorf("error is %v", err)
+	}
+	if took := time.Since(frozen); took > 25*time.Second {
+		t.Errorf("told after %v", took)
+	}
+	t.Logf("after %v: %v", time.Since(frozen), err)
+}
+
+// TestInterrupted: the run ends with the cause of its context, soon, and the
+// daemon stops the step.
+func TestInterrupted(t *testing.T) {
+	dir := sleeper(t)
+	for _, frontend := range []bool{false, true} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("the user's wish")
+		var at time.Time
+		s := &session{dir: dir, targets: []*config.Target{{Name: "a", Args: kv("N", "a")}, {Name: "b", Args: kv("N", "b")}}, opt: buildkit.Options{Frontend: frontend},
+			sink: afterLog(func() { at = time.Now(); cancel(why) })}
+		out, err := s.run(t, ctx)
+		if !errors.Is(err, why) {
+			t.Errorf("frontend=%t: error is %v", frontend, err)
+		}
+		for name, o := range out {
+			if o.Status != exec.Cancelled {
+				t.Errorf("frontend=%t: %s is %v: %v", frontend, name, o.Status, o.Err)
+			}
+		}
+		if took := time.Since(at); took > 3*time.Second {
+			t.Errorf("frontend=%t: ended after %v", frontend, took)
+		}
+	}
+}
+
+// TestFailFast: the first failure cancels the others' steps.
+func TestFailFast(t *testing.T) {
+	dir := withBusybox(t, files(t, t.TempDir(), map[string]string{
+		"Dockerfile": busyboxLines + "ARG N\nRUN echo $N; sleep 60\n",
+		"bad":        busyboxLines + "RUN sleep 1; exit 4\n",
+	}))
+	s := &session{dir: dir, targets: []*config.Target{{Name: "slow", Args: kv("N", "ff")}, {Name: "bad", Dockerfile: "bad"}}}
+	begin := time.Now()
+	out, err := s.run(t, t.Context())
+	if src := sourceError(t, err); src.ExitCode != 4 {
+		t.Errorf("error is %v", err)
+	}
+	if out["slow"].Status != exec.Cancelled || out["bad"].Status != exec.Failed {
+		t.Errorf("slow %v, bad %v", out["slow"].Status, out["bad"].Status)
+	}
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
