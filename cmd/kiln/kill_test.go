@@ -1,0 +1,282 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/kilnbuild/kiln/internal/testenv"
+)
+
+// slowBuild is a base made here, and a step that says so and then takes
+// longer than any test.
+const slowBuild = `
+target "base" {
+  contexts = { bin = BUSYBOX }
+  dockerfile-inline = <<EOT
+FROM scratch
+COPY --from=bin busybox /bin/busybox
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+EOT
+}
+variable "BUSYBOX" {}
+variable "SECONDS" { default = "300" }
+target "default" {
+  contexts = { base = "target:base" }
+  args     = { SECONDS = SECONDS }
+  output   = ["type=tar,dest=out.tar", "type=local,dest=out"]
+  dockerfile-inline = <<EOT
+FROM base
+ARG SECONDS
+RUN echo the step has begun; sleep $SECONDS; echo done > /done
+EOT
+}
+`
+
+// slow is a shell with slowBuild in its folder.
+func slow(t *testing.T) *shell {
+	t.Helper()
+	s := newShell(t)
+	s.env = append(s.env, "BUSYBOX="+filepath.Dir(testenv.Busybox(t)))
+	s.write("build.hcl", slowBuild)
+	return s
+}
+
+// A running is a kiln build under way.
+type running struct {
+	*osexec.Cmd
+	t   *testing.T
+	end chan error
+
+	mu  sync.Mutex // guards out
+	out bytes.Buffer
+}
+
+func (r *running) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.out.Write(p)
+}
+
+func (r *running) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.out.String()
+}
+
+// build starts kiln build and waits until its slow step runs.
+func (s *shell) build(args ...string) *running {
+	s.t.Helper()
+	r := s.start(args...)
+	for deadline := time.Now().Add(60 * time.Second); !strings.Contains(r.text(), "the step has begun\n"); {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the step did not begin:\n%s", r.text())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return r
+}
+
+// start starts kiln build.
+func (s *shell) start(args ...string) *running {
+	s.t.Helper()
+	kiln, _ := s.find("kiln")
+	r := &running{Cmd: osexec.Command(kiln, append([]string{"build", "--allow", "fs.read=*"}, args...)...), t: s.t, end: make(chan error, 1)}
+	r.Dir, r.Env, r.Stdout, r.Stderr = s.dir, s.env, io.Discard, r
+	if err := r.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	go func() { r.end <- r.Wait() }()
+	s.t.Cleanup(func() { _ = r.Process.Kill() })
+	return r
+}
+
+// find looks a program up in the shell's own PATH.
+func (s *shell) find(name string) (string, bool) {
+	for i := len(s.env) - 1; i >= 0; i-- {
+		if path, ok := strings.CutPrefix(s.env[i], "PATH="); ok {
+			dir, _, _ := strings.Cut(path, ":")
+			return filepath.Join(dir, name), true
+		}
+	}
+	return "", false
+}
+
+// ends waits for the build to end and returns its exit code.
+func (r *running) ends(within time.Duration) int {
+	r.t.Helper()
+	select {
+	case <-r.end:
+		return r.ProcessState.ExitCode()
+	case <-time.After(within):
+		r.t.Fatalf("kiln has not ended after %v:\n%s", within, r.text())
+		return 0
+	}
+}
+
+// works builds with a quick step and checks that nothing is left of the past.
+func (s *shell) works() {
+	s.t.Helper()
+	out := s.run("SECONDS=0 kiln build --allow fs.read=\\* 2>&1")
+	if !strings.Contains(out, "1 target") && !strings.Contains(out, "2 targets built") {
+		s.t.Errorf("the next build does not work:\n%s", out)
+	}
+	if text, err := os.ReadFile(filepath.Join(s.dir, "out", "done")); err != nil || string(text) != "done\n" {
+		s.t.Errorf("the next build exported %q, %v", text, err)
+	}
+}
+
+// nothingExported checks that a killed build exported nothing, not even in part.
+func (s *shell) nothingExported() {
+	s.t.Helper()
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() != "build.hcl" {
+			s.t.Errorf("%s is left of a build that did not end well", e.Name())
+		}
+	}
+}
+
+func TestInterrupt(t *testing.T) {
+	s := slow(t)
+	r := s.build()
+	if err := r.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if code := r.ends(20 * time.Second); code != 130 {
+		t.Errorf("exit code %d, want 130", code)
+	}
+	if !strings.Contains(r.text(), "interrupted") || !strings.Contains(r.text(), "cancelled") {
+		t.Errorf("kiln does not tell of the interrupt:\n%s", r.text())
+	}
+	s.nothingExported()
+	s.works()
+}
+
+func TestInterruptTwice(t *testing.T) {
+	s := slow(t)
+	r := s.build()
+	for range 2 {
+		if err := r.Process.Signal(syscall.SIGINT); err != nil && err != os.ErrProcessDone {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Millisecond)
+	}
+	r.ends(2 * time.Second)
+	s.nothingExported()
+	s.works()
+}
+
+func TestKillKiln(t *testing.T) {
+	s := slow(t)
+	r := s.build()
+	if err := r.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	r.ends(5 * time.Second)
+	s.works()
+	s.run("kiln engine stop --force")
+	if left := mounts(t, s.stateDir()); len(left) > 0 {
+		t.Errorf("mounts are left: %v", left)
+	}
+}
+
+func TestKillEngine(t *testing.T) {
+	s := slow(t)
+	r := s.build()
+	if err := syscall.Kill(s.enginePID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if code := r.ends(5 * time.Second); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	if !strings.Contains(r.text(), "daemon was lost") {
+		t.Errorf("kiln does not tell that its engine is gone:\n%s", r.text())
+	}
+	s.nothingExported()
+	s.works()
+	s.run("kiln engine stop --force")
+	if left := mounts(t, s.stateDir()); len(left) > 0 {
+		t.Errorf("mounts are left: %v", left)
+	}
+}
+
+// Two builds that begin together share one engine.
+func TestTwoAtOnce(t *testing.T) {
+	s := slow(t)
+	s.env = append(s.env, "SECONDS=0")
+	a, b := s.start("--set", "default.output=type=tar,dest=a.tar"), s.start("--set", "default.output=type=tar,dest=b.tar")
+	if x, y := a.ends(60*time.Second), b.ends(60*time.Second); x != 0 || y != 0 {
+		t.Errorf("exit codes %d and %d\n%s\n%s", x, y, a.text(), b.text())
+	}
+	for _, name := range []string{"a.tar", "b.tar"} {
+		if _, err := os.Stat(filepath.Join(s.dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	processes, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	engines := 0
+	for _, p := range processes {
+		cmdline, _ := os.ReadFile(filepath.Join(filepath.Dir(p), "cmdline")) // gone meanwhile: not an engine
+		environ, _ := os.ReadFile(p)
+		if bytes.Contains(cmdline, []byte("engine\x00serve")) && bytes.Contains(environ, []byte("KILN_STATE_DIR="+s.stateDir())) {
+			engines++
+		}
+	}
+	if engines != 1 {
+		t.Errorf("%d engines run, want 1", engines)
+	}
+}
+
+func (s *shell) stateDir() string {
+	for _, e := range s.env {
+		if dir, ok := strings.CutPrefix(e, "KILN_STATE_DIR="); ok {
+			return dir
+		}
+	}
+	s.t.Fatal("no state directory")
+	return ""
+}
+
+func (s *shell) enginePID() int {
+	s.t.Helper()
+	var status struct {
+		PID int `json:"pid"`
+	}
+	out := s.run("kiln engine status --json")
+	if err := json.Unmarshal([]byte(out), &status); err != nil || status.PID == 0 {
+		s.t.Fatalf("kiln engine status --json: %v\n%s", err, out)
+	}
+	return status.PID
+}
+
+// mounts lists what is mounted below dir.
+func mounts(t *testing.T, dir string) []string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(f[1], dir) {
+			out = append(out, f[1])
+		}
+	}
+	return out
+}
+
