@@ -140,7 +140,7 @@ func linked(i int) string {
 func (b *bench) plan(ctx context.Context) error {
 	fmt.Fprintf(b.out, "\nplanning: kiln build --print, buildx bake --print; median of %d\n\n", b.runs)
 	t := tabwriter.NewWriter(b.out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "definition\ttargets\tkiln\tmemory\tper target\tbake\tmemory\tbake/kiln\t\t")
+	fmt.Fprintln(t, "definition\ttargets\tkiln\tCPU\tmemory\tper target\tbake\tCPU\tmemory\tbake/kiln\tCPU\t\t")
 	for _, s := range shapes {
 		for _, n := range sizes {
 			if err := b.planRow(ctx, t, s, n); err != nil {
@@ -167,16 +167,16 @@ func (b *bench) planRow(ctx context.Context, t *tabwriter.Writer, s shape, n int
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%d µs\t", s.name, n, ms(k.wall), mib(k.rss), k.wall.Microseconds()/int64(n))
+	fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\t%d µs\t", s.name, n, ms(k.wall), ms(k.cpu), mib(k.rss), k.wall.Microseconds()/int64(n))
 	if n > bakeMost {
-		fmt.Fprintf(t, "\t\t\t%s\t\n", b.noteRuns(k))
+		fmt.Fprintf(t, "\t\t\t\t\t%s\t\n", b.noteRuns(k))
 		return nil
 	}
 	x, err := b.measure(ctx, dir, []string{b.buildx, "bake", "--print"})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(t, "%s\t%s\t%s\t%s\t\n", ms(x.wall), mib(x.rss), ratio(k.wall, x.wall), b.noteRuns(x))
+	fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t\n", ms(x.wall), ms(x.cpu), mib(x.rss), ratio(k.wall, x.wall), ratio(k.cpu, x.cpu), b.noteRuns(x))
 	return nil
 }
 
