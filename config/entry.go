@@ -129,17 +129,33 @@ func tidyEntries[T any](in []based[T], form *entryForm[T]) any {
 	if form.same == nil || len(in) == 1 {
 		return in
 	}
+	if !form.lastOf {
+		return firstOf(slices.Clone(in), form.same)
+	}
 	out := make([]based[T], 0, len(in))
 	for _, e := range in {
-		i := slices.IndexFunc(out, func(o based[T]) bool { return form.same(o.v, e.v) })
-		switch {
-		case i < 0:
-			out = append(out, e)
-		case form.lastOf:
+		if i := slices.IndexFunc(out, func(o based[T]) bool { return form.same(o.v, e.v) }); i >= 0 {
 			out[i] = e
+		} else {
+			out = append(out, e)
 		}
 	}
 	return out
+}
+
+// firstOf drops repeats of list, in place. As bake has it, the last entry
+// takes the place of one that is dropped, so the order can change.
+func firstOf[T any](list []based[T], same func(a, b T) bool) []based[T] {
+	for i := len(list) - 2; i >= 0; i-- {
+		for j := i + 1; j < len(list); j++ {
+			if same(list[i].v, list[j].v) {
+				list[j] = list[len(list)-1]
+				list = list[:len(list)-1]
+				break
+			}
+		}
+	}
+	return list
 }
 
 // fields reads one CSV record of key=value fields. lower turns the keys to

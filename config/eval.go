@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -158,7 +159,7 @@ func (ev *evaluator) eval(x *expression, s *scope, who whom) (cty.Value, bool) {
 func (ev *evaluator) value(x *expression, ctx *hcl.EvalContext, missing []missingRef, who whom) (cty.Value, bool) {
 	before, hushed := ev.rep.errors, ev.hushed
 	ev.hushed = false
-	v, diags := x.syn.Value(ctx)
+	v, diags := evaluate(x.syn, ctx)
 	reported := ev.hushed || ev.rep.errors > before
 	ev.hushed = hushed
 	if diags.HasErrors() && !reported {
@@ -168,6 +169,17 @@ func (ev *evaluator) value(x *expression, ctx *hcl.EvalContext, missing []missin
 		return cty.NilVal, false
 	}
 	return v, true
+}
+
+// evaluate is Value, but a panic, which is a mistake of the library that the
+// file brings out, becomes a diagnostic.
+func evaluate(e hclsyntax.Expression, ctx *hcl.EvalContext) (v cty.Value, diags hcl.Diagnostics) {
+	defer func() {
+		if r := recover(); r != nil {
+			v, diags = cty.DynamicVal, hcl.Diagnostics{problem(hcl.DiagError, e.Range(), "Cannot be evaluated", "The evaluator fails on this expression: %v. Write it in another way.", r)}
+		}
+	}()
+	return e.Value(ctx)
 }
 
 // A missingRef is something that an expression refers to and that is not

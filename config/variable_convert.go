@@ -66,7 +66,7 @@ func convertOutside(v *variable, o *outside, def cty.Value) (cty.Value, error) {
 	typ := v.typ
 	switch {
 	case v.typed && o.json:
-		val, err := ctyjson.Unmarshal([]byte(o.text), typ)
+		val, err := fromJSON(o.text, typ)
 		if err != nil {
 			return cty.NilVal, fmt.Errorf("it is not JSON of that type: %w", err)
 		}
@@ -89,6 +89,20 @@ func convertOutside(v *variable, o *outside, def cty.Value) (cty.Value, error) {
 		hint = "type = map(string)"
 	}
 	return cty.NilVal, fmt.Errorf("its default is %s and it declares no type, so there is no telling how to read text; add %s", describe(def), hint)
+}
+
+// fromJSON reads JSON as a value of a type. The library panics on some input,
+// as a tuple with elements too few.
+func fromJSON(s string, typ cty.Type) (val cty.Value, err error) {
+	defer func() {
+		if recover() != nil {
+			val, err = cty.NilVal, fmt.Errorf("the value has another form")
+		}
+	}()
+	if tooDeepJSON(File{Data: []byte(s)}) != nil {
+		return cty.NilVal, fmt.Errorf("it is nested too deeply")
+	}
+	return ctyjson.Unmarshal([]byte(s), typ)
 }
 
 // fromText reads text as a primitive type.
