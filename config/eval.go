@@ -28,7 +28,7 @@ type evaluator struct {
 	targets  map[string]*instance
 	order    []*instance
 	labels   map[string]*label
-	flavored map[string]*label // labels with variants
+	families map[string][]string // instances by the name that their variants share
 	groups   map[string]*groupDecl
 	facts    map[string]fact
 	expanded bool // targets are known

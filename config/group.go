@@ -169,12 +169,8 @@ func (ev *evaluator) generated(l *label) []*Group {
 		return out
 	}
 	for _, combo := range l.groups.list {
-		var members []string
-		for _, v := range l.flavor.names {
-			members = append(members, combo+"-"+v)
-		}
 		if ev.groups[combo] == nil && ev.targets[combo] == nil {
-			add(combo, members)
+			add(combo, ev.families[combo])
 		}
 	}
 	return out

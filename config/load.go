@@ -45,7 +45,7 @@ func newEvaluator(mod *module, in Inputs, rep *report) *evaluator {
 		funcs:    map[string]*userFunc{},
 		targets:  map[string]*instance{},
 		labels:   map[string]*label{},
-		flavored: map[string]*label{},
+		families: map[string][]string{},
 		groups:   map[string]*groupDecl{},
 		facts:    map[string]fact{},
 	}
@@ -68,12 +68,7 @@ func (ev *evaluator) run() *Config {
 	e := &expander{ev: ev}
 	e.expand(append(ev.composedBlocks(), ev.mod.targets...))
 	e.layVariants(ev.mod.variants)
-	for _, l := range e.labels {
-		ev.labels[l.name] = l
-		if l.flavor != nil {
-			ev.flavored[l.name] = l
-		}
-	}
+	e.families()
 	ev.expanded = true
 	if ev.rep.errors == 0 {
 		ev.overrides()

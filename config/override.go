@@ -191,6 +191,8 @@ func (ev *evaluator) membersOf(name string, seen map[string]bool) []*instance {
 		}
 	} else if l := ev.labels[name]; l != nil {
 		names = l.names.list
+	} else {
+		names = ev.families[name]
 	}
 	var out []*instance
 	for _, n := range names {

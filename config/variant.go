@@ -51,7 +51,7 @@ func (e *expander) listed(f *flavors, l *label, a *attrExpr) {
 // note adds a variant that is not known yet.
 func (e *expander) note(f *flavors, l *label, name string, rng hcl.Range) bool {
 	if !nameForm.MatchString(name) {
-		e.ev.rep.errorf(rng, "Invalid name", "Variant %q of target %q may hold only %s in its name.", clip(name), l.name, nameChars)
+		e.ev.rep.errorf(rng, "Invalid name", "Variant %q of target %q may hold only %s.", clip(name), l.name, nameChars)
 		return false
 	}
 	if !slices.Contains(f.names, name) {
@@ -100,26 +100,43 @@ func (e *expander) layVariants(top []*block) {
 	}
 }
 
+// families notes which names stand for one instance in each variant.
+func (e *expander) families() {
+	for _, l := range e.labels {
+		e.ev.labels[l.name] = l
+		if l.flavor == nil {
+			continue
+		}
+		combos := l.groups.list
+		if len(combos) == 0 {
+			combos = []string{l.name}
+		}
+		for _, name := range combos {
+			var members []string
+			for _, v := range l.flavor.names {
+				members = append(members, name+"-"+v)
+			}
+			e.ev.families[name] = members
+		}
+	}
+}
+
 // resolve finds the instance that a name means to a target in a variant: the
-// one of that name, else that of the same variant. Without one the error,
-// as a sentence, says why.
+// one of that name, else that of the same variant. Without one, a sentence
+// says why, if variants have to do with it.
 func (ev *evaluator) resolve(name, variant string) (*instance, string) {
 	if t := ev.targets[name]; t != nil {
 		return t, ""
 	}
-	l := ev.flavored[name]
-	if l == nil {
+	have := ev.families[name]
+	switch {
+	case have == nil:
 		return nil, ""
-	}
-	if t := ev.targets[name+"-"+variant]; variant != "" && t != nil && l.names.has[t.name] {
-		return t, ""
-	}
-	var have []string
-	for _, n := range l.flavor.names {
-		have = append(have, name+"-"+n)
-	}
-	if variant == "" {
+	case variant == "":
 		return nil, "It has variants: name one of " + list(have) + "."
+	}
+	if t := ev.targets[name+"-"+variant]; t != nil && slices.Contains(have, t.name) {
+		return t, ""
 	}
 	return nil, "It does not have the variant \"" + variant + "\"; there are " + list(have) + "."
 }
