@@ -80,7 +80,7 @@ func (s *Solver) surveyAll(gw gateway.Client) {
 	eg.SetLimit(runtime.GOMAXPROCS(0))
 	for _, j := range s.order {
 		eg.Go(func() error {
-			if j.load(s) == nil && !j.own() && j.req.Call == "" {
+			if !j.late && j.load(s) == nil && !j.own() && j.req.Call == "" {
 				s.surveyOne(j, gw)
 			}
 			return nil
@@ -185,12 +185,15 @@ func lazyDefs(res *gateway.Result) (map[string]*pb.Definition, error) {
 func (s *Solver) bindLocals(j *job, def *pb.Definition) (*pb.Definition, error) {
 	return rewriteLocals(def, func(src localSource) (string, map[string]string, error) {
 		// Those of other targets, which come with their results, are bound.
-		if src.attrs[pb.AttrLocalSessionID] != s.sess.ID() || src.attrs[pb.AttrLocalUniqueID] == s.shares.unique {
+		if src.attrs[pb.AttrLocalSessionID] != s.sess.ID() || s.shares.bound(src) {
 			return localPrefix + src.mount, src.attrs, nil
 		}
 		dir := j.mounts[src.mount]
 		if dir == nil {
 			return "", nil, fmt.Errorf("the Dockerfile reads the directory %q, which the target does not have", src.mount)
+		}
+		if j.late {
+			return localPrefix + dir.name, s.shares.apart(src, dir, j.name), nil
 		}
 		id, attrs := s.shares.rewrite(src, dir)
 		return id, attrs, nil

@@ -26,12 +26,16 @@ type job struct {
 	cacheIn []gateway.CacheOptionsEntry
 	clash   bool // a secret or agent has the ID of another target's
 	force   bool // use the daemon's frontend in any case
+	// late says that the target waits for exports of others (depends-on),
+	// which may write what it reads: nothing of it is looked at before.
+	late bool
 
-	once    sync.Once
-	loadErr error
-	mounts  map[string]*localDir
-	syntax  string // image of the frontend that the Dockerfile asks for
-	source  []byte // the Dockerfile, if it is on this machine
+	// mu guards loaded and, until that is true, the fields after it.
+	mu     sync.Mutex
+	loaded bool
+	mounts map[string]*localDir
+	syntax string // image of the frontend that the Dockerfile asks for
+	source []byte // the Dockerfile, if it is on this machine
 
 	early *conversion // what the survey has made of it, if that is exact
 }
@@ -46,7 +50,7 @@ func (s *Solver) prepare(g *graph.Graph) error {
 		if req == nil {
 			continue
 		}
-		j := &job{name: n.Name(), req: req, needed: len(n.Needers) > 0, force: s.opt.Frontend}
+		j := &job{name: n.Name(), req: req, needed: len(n.Needers) > 0, force: s.opt.Frontend, late: len(n.After) > 0}
 		s.jobs[j.name] = j
 		s.order = append(s.order, j)
 	}
@@ -67,8 +71,14 @@ func (s *Solver) prepare(g *graph.Graph) error {
 
 // load finds the directories of the job and reads its Dockerfile, once.
 func (j *job) load(s *Solver) error {
-	j.once.Do(func() { j.loadErr = j.loadOnce(s) })
-	return j.loadErr
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.loaded {
+		return nil
+	}
+	err := j.loadOnce(s)
+	j.loaded = err == nil
+	return err
 }
 
 func (j *job) loadOnce(s *Solver) error {

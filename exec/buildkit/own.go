@@ -268,7 +268,6 @@ func (r *ownResult) Close() {
 		r.hold.release(drainTime)
 	}
 	r.cancel(nil)
-	r.s.router.leave(r.j.name)
 }
 
 // defs returns the definitions of s that hold anything.

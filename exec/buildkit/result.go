@@ -24,7 +24,7 @@ func (r *sharedResult) holds() *solved { return r.solved }
 
 // Close implements [exec.Result]. The daemon's part is let go of with the
 // shared build: there is no way to release a single result.
-func (r *sharedResult) Close() { r.s.router.leave(r.j.name) }
+func (r *sharedResult) Close() {}
 
 // solveShared builds a job in the shared build.
 func (s *Solver) solveShared(ctx context.Context, j *job, fed *fed) (exec.Result, error) {

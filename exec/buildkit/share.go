@@ -108,6 +108,22 @@ func (s *shares) rewrite(src localSource, dir *localDir) (identifier string, att
 	return localPrefix + dir.name, attrs
 }
 
+// apart returns the attributes of a source that is not shared: those of a
+// target that reads what exports of this run have written, after others may
+// have read the same directory.
+func (s *shares) apart(src localSource, dir *localDir, node string) map[string]string {
+	attrs := maps.Clone(src.attrs)
+	attrs[pb.AttrLocalSessionID] = s.session
+	attrs[pb.AttrLocalUniqueID] = s.unique + "/" + node
+	attrs[pb.AttrSharedKeyHint] = dir.hint
+	return attrs
+}
+
+// bound reports whether rewrite or apart has made src.
+func (s *shares) bound(src localSource) bool {
+	return strings.HasPrefix(src.attrs[pb.AttrLocalUniqueID], s.unique)
+}
+
 const localPrefix = "local://"
 
 // localOf returns the local source that op is, if it is one.

@@ -20,7 +20,8 @@ import (
 
 // A router turns the daemon's status into events of nodes. All targets of a
 // run report through one stream: a step belongs to the first target that
-// asked for it and is not finished yet, and is told once.
+// asked for it and has not failed, and is told once. A target that was solved
+// keeps its steps, for the last reports of them come after the result.
 type router struct {
 	redact *redactor
 	pumps  sync.WaitGroup
@@ -56,6 +57,7 @@ func (r *router) join(node string, sink exec.Sink) {
 	}
 }
 
+// leave takes a node out that came to nothing.
 func (r *router) leave(node string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -175,7 +177,7 @@ func (r *router) route(st *client.SolveStatus, node func(digest.Digest, string) 
 func (r *router) vertex(v *client.Vertex, node string) {
 	e := exec.Vertex{
 		Digest: v.Digest.String(), Name: v.Name, Cached: v.Cached, Error: v.Error,
-		Internal: strings.HasPrefix(v.Name, "[internal] ") || v.ProgressGroup != nil && v.ProgressGroup.Weak,
+		Internal: isInternal(v),
 	}
 	if v.Started != nil {
 		e.Started = *v.Started
@@ -185,6 +187,14 @@ func (r *router) vertex(v *client.Vertex, node string) {
 	}
 	r.known[v.Digest] = e
 	r.send(exec.Event{Node: node, Kind: exec.VertexKind, Vertex: &e})
+}
+
+// isInternal reports whether a step is bookkeeping: it is in no Dockerfile,
+// and uploading a directory is never "cached".
+func isInternal(v *client.Vertex) bool {
+	upload := strings.HasPrefix(v.Name, "[context ") &&
+		(strings.HasSuffix(v.Name, "] load from client") || strings.HasSuffix(v.Name, "] load .dockerignore"))
+	return upload || strings.HasPrefix(v.Name, "[internal] ") || v.ProgressGroup != nil && v.ProgressGroup.Weak
 }
 
 func (r *router) transfer(s *client.VertexStatus, node func(digest.Digest, string) string) {
