@@ -146,11 +146,11 @@ func start(ctx context.Context, o Options) (*Engine, error) {
 // is an engine that starts or stops, not one inside another kiln or a stock
 // buildkitd.
 func isComingOrGoing(o Options, deadline time.Time) bool {
-	if r, ok := readRecord(o); ok && r.InProcess && isAlive(r.PID) {
-		return false
-	}
 	left := time.Until(deadline)
-	if pid, _ := lockHolder(lockPath(o)); pid != 0 && isKiln(pid) {
+	if r, ok := readRecord(o); ok && isAlive(r.PID) {
+		return !r.InProcess && isKiln(r.PID) && left > 0
+	}
+	if pid, _ := lockHolder(lockPath(o)); pid != 0 && isKiln(pid) { // no record yet
 		return left > 0
 	}
 	return left > lockWait-otherWait

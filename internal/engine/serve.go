@@ -86,7 +86,7 @@ func serve(ctx context.Context, o Options, lock *os.File, ready func()) error {
 	why := d.wait(ctx, served)
 	logrus.Infof("kiln engine stops: %s", why)
 	l.Close() // removes the socket: who comes now starts another, which waits for the lock
-	os.Remove(recordPath(o))
+	defer os.Remove(recordPath(o))
 	return d.close()
 }
 
@@ -286,11 +286,11 @@ func InProcess(ctx context.Context, o Options) (*Engine, error) {
 		lost:    lost,
 		close: func() {
 			d.stop(true)
-			os.Remove(recordPath(o))
 			if err := d.close(); err != nil {
 				logrus.Error(err)
 			}
 			<-served
+			os.Remove(recordPath(o))
 			syscall.Umask(umask)
 			Quiet() // the file is closed now
 			logFile.Close()
