@@ -178,6 +178,9 @@ func wantGreeting(t *testing.T, idx v1.ImageIndex, digest v1.Hash) {
 	}
 }
 
+// cachedShare finds in the last line of progress how many steps were cached.
+var cachedShare = regexp.MustCompile(`(\d+) of (\d+) steps cached`)
+
 // The repository's own build file: what make run does.
 func TestRepository(t *testing.T) {
 	want := slices.Concat(shop, []string{"hello", "kiln-prod", "kiln-dev", "kiln-check"})
@@ -186,6 +189,9 @@ func TestRepository(t *testing.T) {
 	second := build(t, ".")
 	if diff := cmp.Diff(first.stdout, second.stdout); diff != "" {
 		t.Errorf("the second build made other images: %s", diff)
+	}
+	if m := cachedShare.FindStringSubmatch(second.stderr); m == nil || m[1] != m[2] {
+		t.Errorf("not everything was cached the second time:\n%s", second.stderr)
 	}
 	t.Logf("first %v, second %v", first.took, second.took)
 
