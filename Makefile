@@ -46,7 +46,7 @@ lint: can-build ## check format, go vet, staticcheck, go.mod
 bench: doctor build tools ## measure kiln, and buildx bake beside it; prints a table
 	$(GO) run ./internal/bench -kiln $(BIN)/kiln
 
-reference: build ## write docs/reference from the tables of attributes, functions and flags
+reference: ## write docs/reference from the tables of attributes, functions and flags
 	$(GO) run ./internal/reference/generate
 
 clean: ## remove ./bin and ./.cache
