@@ -193,7 +193,7 @@ func withoutBOM(b []byte) []byte { return bytes.TrimPrefix(b, []byte("\xef\xbb\x
 
 func (p *parser) unit(f File) *unit {
 	u := &unit{name: f.Name, included: f.Included}
-	if f.Base != "" && f.Base != "." {
+	if f.ContextsOnly || f.Base != "" && f.Base != "." {
 		u.base = &pathBase{dir: f.Base, contexts: f.ContextsOnly}
 	}
 	return u

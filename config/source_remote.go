@@ -56,6 +56,9 @@ func withSubdir(remote, dir string) string {
 	}
 	base, fragment, hasFragment := strings.Cut(remote, "#")
 	ref, within, _ := strings.Cut(fragment, ":")
+	if within != "" && path.Clean(within) == "." {
+		return base + "#" + ref + ":" + dir
+	}
 	if u, err := url.Parse(remote); err == nil && !hasFragment {
 		if q := u.Query(); q.Has("subdir") {
 			q.Set("subdir", path.Join(q.Get("subdir"), dir))

@@ -28,7 +28,7 @@ const maxDefinition = 2 << 20
 type FetchRequest struct {
 	URL       string   // a git repository, possibly with "#ref:dir", or a file of a web server
 	Names     []string // of the files in a repository, in order; each has to be there
-	Defaults  []string // of the files to take where they are there, if Names is empty
+	Defaults  []string // of the files to take where they are there, if Names is empty; all in the repository's root
 	GitToken  string   // for the repository's host; "" if there is none
 	GitHeader string   // the whole Authorization header, in place of a token
 	SSH       []string // keys or a socket for git over SSH; none is the agent of SSH_AUTH_SOCK
@@ -48,9 +48,10 @@ func IsGit(url string) bool {
 }
 
 // IsURL reports whether url names a definition that a daemon fetches: a git
-// repository or a file of a web server.
+// repository or a file of a web server. One that asks the repository for what
+// it cannot is such a URL, too, and Fetch says what is wrong with it.
 func IsURL(url string) bool {
-	if IsGit(url) {
+	if _, isGit, _ := dfgitutil.ParseGitRef(url); isGit {
 		return true
 	}
 	_, _, isHTTP := dockerui.DetectHTTPContext(url)
@@ -58,7 +59,8 @@ func IsURL(url string) bool {
 }
 
 // Fetch has the daemon fetch a remote definition. The files of a repository
-// come in the order of the names; a web server's file comes alone, under its URL.
+// come in the order of the names; a web server's file comes alone, under its
+// URL. There are none where the repository has none of the defaults.
 func (c *Conn) Fetch(ctx context.Context, r FetchRequest) ([]FetchedFile, error) {
 	st, filename, attachables, err := r.source()
 	if err != nil {
@@ -78,10 +80,38 @@ func (c *Conn) Fetch(ctx context.Context, r FetchRequest) ([]FetchedFile, error)
 		return nil, err
 	}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("fetch the definition %s: %w", redactURL(r.URL), err)
+		return nil, fmt.Errorf("fetch the definition %s: %w", redactURL(r.URL), r.explain(err))
 	}
 	return files, nil
 }
+
+// explain words what a daemon could not fetch, with what would help.
+func (r FetchRequest) explain(err error) error {
+	text := redactURL(strings.TrimPrefix(err.Error(), "failed to solve: "))
+	for _, t := range gitTroubles {
+		if strings.Contains(text, t.text) {
+			text += "\n" + t.remedy
+			break
+		}
+	}
+	return &daemonError{text: text, err: err}
+}
+
+// gitTroubles are what goes wrong with a daemon's git, by the words of git
+// itself, which come as text, and the remedies.
+var gitTroubles = []struct{ text, remedy string }{
+	{noGitText, noGitRemedy},
+	{"terminal prompts disabled", tokenRemedy},
+	{"Authentication failed", tokenRemedy},
+	{"forwarded from the client", "The repository is fetched by SSH: start an SSH agent (eval $(ssh-agent)), or name a key or an agent's socket in BUILDX_BAKE_GIT_SSH"},
+	{"Host key verification failed", "The builder does not know the key of that host"},
+}
+
+const (
+	noGitText   = `exec: "git": executable file not found`
+	noGitRemedy = "BuildKit fetches repositories with git, which is not installed, or not in PATH, where the builder runs; install it there (Debian: apt-get install git)"
+	tokenRemedy = "The server asks who is there: set BUILDX_BAKE_GIT_AUTH_TOKEN to a token, or BUILDX_BAKE_GIT_AUTH_HEADER to the value of an Authorization header"
+)
 
 // source is what the daemon has to fetch, the name of the file if that is a
 // web server's, and what the daemon may ask of kiln meanwhile.
@@ -92,7 +122,8 @@ func (r FetchRequest) source() (*llb.State, string, []session.Attachable, error)
 		if err != nil {
 			return nil, "", nil, fmt.Errorf("%s: %w", redactURL(r.URL), err)
 		}
-		return st, "", r.gitAccess(), nil
+		access, err := r.gitAccess()
+		return st, "", access, err
 	}
 	st, filename, isHTTP := dockerui.DetectHTTPContext(r.URL)
 	if !isHTTP {
@@ -103,21 +134,42 @@ func (r FetchRequest) source() (*llb.State, string, []session.Attachable, error)
 
 // gitAccess offers the user's credentials to the daemon's git, for the
 // repository's own host only.
-func (r FetchRequest) gitAccess() []session.Attachable {
+func (r FetchRequest) gitAccess() ([]session.Attachable, error) {
 	var out []session.Attachable
-	if agent, err := sshprovider.NewSSHAgentProvider([]sshprovider.AgentConfig{{ID: "default", Paths: r.SSH}}); err == nil {
-		out = append(out, agent) // without an agent, git over SSH tells what it lacks
-	}
+	u, urlErr := gitutil.ParseURL(r.URL)
+	agent, err := sshprovider.NewSSHAgentProvider([]sshprovider.AgentConfig{{ID: "default", Paths: r.SSH}})
+	switch {
+	case err == nil:
+		out = append(out, agent)
+	case len(r.SSH) > 0 && urlErr == nil && u.Scheme == gitutil.SSHProtocol:
+		return nil, fmt.Errorf("SSH for %s: %w", redactURL(r.URL), err)
+	} // else, without an agent, git over SSH tells what it lacks
 	secrets := map[string][]byte{}
-	if u, err := gitutil.ParseURL(r.URL); err == nil && u.Host != "" {
+	if host := GitHost(r.URL); host != "" {
 		if r.GitToken != "" {
-			secrets[llb.GitAuthTokenKey+"."+u.Host] = []byte(r.GitToken)
+			secrets[llb.GitAuthTokenKey+"."+host] = []byte(r.GitToken)
 		}
 		if r.GitHeader != "" {
-			secrets[llb.GitAuthHeaderKey+"."+u.Host] = []byte(r.GitHeader)
+			secrets[llb.GitAuthHeaderKey+"."+host] = []byte(r.GitHeader)
 		}
 	}
-	return append(out, secretsprovider.FromMap(secrets))
+	return append(out, secretsprovider.FromMap(secrets)), nil
+}
+
+// GitHost returns the host of a git repository's address, with its port if
+// that is in it; "" if there is none.
+func GitHost(url string) string {
+	u, err := gitutil.ParseURL(url)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// IsGitSSH reports whether url is a git repository that is fetched by SSH.
+func IsGitSSH(url string) bool {
+	u, err := gitutil.ParseURL(url)
+	return err == nil && u.Scheme == gitutil.SSHProtocol
 }
 
 func (r FetchRequest) readWebFile(ctx context.Context, ref gateway.Reference, filename string) ([]FetchedFile, error) {
@@ -146,8 +198,11 @@ func (r FetchRequest) readRepository(ctx context.Context, ref gateway.Reference)
 	var out []FetchedFile
 	for _, name := range names {
 		if _, err := ref.StatFile(ctx, gateway.StatRequest{Path: name}); err != nil {
-			if optional && isNotExist(err) {
+			switch {
+			case optional && isNotExist(err):
 				continue
+			case isNotExist(err):
+				return nil, fmt.Errorf("the repository has no file %q; a file of this machine is cwd://%s", name, name)
 			}
 			return nil, err
 		}
@@ -156,9 +211,6 @@ func (r FetchRequest) readRepository(ctx context.Context, ref gateway.Reference)
 			return nil, err
 		}
 		out = append(out, FetchedFile{Name: name, Data: data})
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("the repository has none of %s; name the file with -f", strings.Join(names, ", "))
 	}
 	return out, nil
 }

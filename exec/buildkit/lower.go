@@ -3,10 +3,12 @@ package buildkit
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
 	"github.com/hashicorp/hcl/v2"
+	"github.com/moby/buildkit/client/llb"
 
 	"github.com/kilnbuild/kiln/config"
 )
@@ -28,6 +30,8 @@ type LowerOptions struct {
 	Platform string
 	// Git describes the work tree, or is nil.
 	Git *GitInfo
+	// GitAuth is the login for a git server, or nil.
+	GitAuth *GitAuth
 }
 
 // GitInfo is what provenance and labels say of the source.
@@ -36,6 +40,14 @@ type GitInfo struct {
 	Source   string // URL of the remote, without credentials
 	Root     string // of the work tree, relative to the working directory or absolute
 	Labels   bool   // also write the labels of the OCI image specification
+}
+
+// GitAuth are credentials for one git server, as names of environment
+// variables. Targets get them that have a context there, no others.
+type GitAuth struct {
+	Host   string // with the port, if its addresses have one
+	Token  string // variable that holds a token; "" is none
+	Header string // variable that holds the value of an Authorization header; "" is none
 }
 
 // Lower says in BuildKit's terms what t asks for. It reads no file and makes
@@ -62,6 +74,7 @@ func Lower(t *config.Target, o LowerOptions) (*Request, hcl.Diagnostics) {
 	l.call()
 	l.policies()
 	l.git()
+	l.gitAuth()
 	if l.diags.HasErrors() {
 		return nil, l.diags
 	}
@@ -289,9 +302,10 @@ func (l *lowering) policies() {
 	}
 }
 
+// git says what the work tree is, to a build that has its context from it.
 func (l *lowering) git() {
 	g := l.o.Git
-	if g == nil {
+	if _, remote := l.t.Context.(config.Remote); g == nil || remote {
 		return
 	}
 	for _, f := range []struct{ attr, label, value string }{
@@ -314,4 +328,32 @@ func (l *lowering) git() {
 	if rel, err := filepath.Rel(g.Root, l.req.Dockerfile); g.Labels && err == nil && filepath.IsLocal(rel) && l.req.Inline == "" {
 		l.req.Attrs["label:com.docker.image.source.entrypoint"] = rel
 	}
+}
+
+// gitAuth offers the login to a target with a context on the server.
+func (l *lowering) gitAuth() {
+	a := l.o.GitAuth
+	if a == nil || !l.fetchesFrom(a.Host) {
+		return
+	}
+	secrets := slices.Clone(l.req.Secrets)
+	for _, s := range []config.Secret{{ID: llb.GitAuthTokenKey + "." + a.Host, Env: a.Token}, {ID: llb.GitAuthHeaderKey + "." + a.Host, Env: a.Header}} {
+		if s.Env != "" {
+			secrets = append(secrets, s)
+		}
+	}
+	l.req.Secrets = secrets
+}
+
+// fetchesFrom reports whether a context of the target is a git repository of
+// that host.
+func (l *lowering) fetchesFrom(host string) bool {
+	sources := []config.Source{l.t.Context}
+	for _, c := range l.t.Contexts {
+		sources = append(sources, c.From)
+	}
+	return slices.ContainsFunc(sources, func(s config.Source) bool {
+		r, ok := s.(config.Remote)
+		return ok && IsGit(r.URL) && strings.EqualFold(GitHost(r.URL), host)
+	})
 }

@@ -148,6 +148,7 @@ func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, e
 		return p, err
 	}
 	p.lower, err = a.lowerOptions(ctx)
+	p.lower.GitAuth = a.gitAuth(p.url)
 	return p, err
 }
 

@@ -33,7 +33,8 @@ type definition struct {
 	cfg       *config.Config
 	files     []config.File
 	overrides []config.Override
-	remote    bool // fetched by the builder, not read from the working directory
+	remote    bool   // fetched by the builder, not read from the working directory
+	url       string // of the git repository that it was fetched from; "" if it was not
 }
 
 // load reads and evaluates the definition, tells warnings, and turns

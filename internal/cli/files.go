@@ -40,9 +40,6 @@ var bakeNames = []string{
 	"docker-bake.json", "docker-bake.hcl", "docker-bake.override.json", "docker-bake.override.hcl",
 }
 
-// defaultNames lists the files that make a definition without being named.
-func defaultNames() []string { return slices.Clone(bakeNames) }
-
 // fileOptions say where a definition is.
 type fileOptions struct {
 	names  []string                    // of -f
@@ -55,13 +52,9 @@ type fileOptions struct {
 // later files win, with all that it includes. The error is hcl.Diagnostics,
 // with the files that were read, where an include block is at fault. Files without a byte count as absent.
 func readDefinitions(o fileOptions) ([]config.File, error) {
-	r := &fileReader{o: o}
-	if v, ok := o.getenv("BUILDX_BAKE_FILE_RELATIVE_PATHS"); ok && v != "" {
-		on, err := strconv.ParseBool(v)
-		if err != nil {
-			return nil, fmt.Errorf("BUILDX_BAKE_FILE_RELATIVE_PATHS is %q; it must be true or false", v)
-		}
-		r.relative = on
+	r, err := newFileReader(o)
+	if err != nil {
+		return nil, err
 	}
 	files, tried, err := r.find()
 	if err != nil {
@@ -80,6 +73,18 @@ type fileReader struct {
 	relative bool   // contexts are relative to the file in any case
 	stdin    []byte // once it is read
 	hasStdin bool
+}
+
+func newFileReader(o fileOptions) (*fileReader, error) {
+	r := &fileReader{o: o}
+	if v, ok := o.getenv("BUILDX_BAKE_FILE_RELATIVE_PATHS"); ok && v != "" {
+		on, err := strconv.ParseBool(v)
+		if err != nil {
+			return nil, fmt.Errorf("BUILDX_BAKE_FILE_RELATIVE_PATHS is %q; it must be true or false", v)
+		}
+		r.relative = on
+	}
+	return r, nil
 }
 
 // find reads the files that were named or are found, and returns the names

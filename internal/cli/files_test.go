@@ -216,14 +216,6 @@ func TestIncludes(t *testing.T) {
 	}
 }
 
-func TestDefaultNames(t *testing.T) {
-	names := defaultNames()
-	names[0] = "changed"
-	if bakeNames[0] != "compose.yaml" || len(names) != 8 {
-		t.Errorf("%v", bakeNames)
-	}
-}
-
 // Nothing is read but what is named or found.
 func TestUnreadableFile(t *testing.T) {
 	root := tree(t, map[string]string{"build.hcl/": ""})

@@ -2,11 +2,17 @@ package cli
 
 import (
 	"context"
-	"os"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
+
+	"github.com/hashicorp/hcl/v2"
 
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec/buildkit"
+	"github.com/kilnbuild/kiln/internal/diag"
 )
 
 // A remoteSource is where a definition comes from when the first arguments
@@ -39,79 +45,137 @@ func (a *app) loadRemote(ctx context.Context, b *builder, r remoteSource, d defi
 	in.CmdContext = r.cmdContext
 	if buildkit.IsGit(r.url) {
 		in.Remote = r.url
+		in.Facts = noRemoteFacts
 	}
 	files, err := a.fetch(ctx, b, r, d.files)
 	if err != nil {
-		return nil, a.definitionError(err, nil)
+		return nil, a.definitionError(err, files)
 	}
 	def, err := a.evaluate(files, in)
 	if def != nil {
-		def.remote = true
+		def.remote, def.url = true, in.Remote
 	}
 	return def, err
 }
 
-// fetch has the builder fetch the definition. Files named cwd://PATH are
-// read here and come after the remote ones.
+// noRemoteFacts answers git.commit and its kin in a repository that the
+// builder has fetched: the work tree here is another.
+func noRemoteFacts(string) (string, error) {
+	return "", errors.New("the definition is from a remote repository, of which kiln knows no more than its files")
+}
+
+// fetch has the builder fetch the definition. Files named cwd://PATH, and
+// standard input, are read here and come after the remote ones.
 func (a *app) fetch(ctx context.Context, b *builder, r remoteSource, names []string) ([]config.File, error) {
-	var remote, local []string
-	for _, n := range a.definitionNames(names) {
-		if strings.HasPrefix(n, "cwd://") {
-			local = append(local, n)
+	opts := fileOptions{dir: a.dir, getenv: a.lookupEnv, stdin: a.In}
+	if len(names) == 0 {
+		names = bakeFileNames(a.lookupEnv)
+	}
+	var remote []string
+	for _, n := range names {
+		if n == "-" || strings.HasPrefix(n, "cwd://") {
+			opts.names = append(opts.names, n)
 		} else {
 			remote = append(remote, n)
 		}
 	}
+	reader, err := newFileReader(opts)
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
 	fetched, err := b.conn.Fetch(ctx, buildkit.FetchRequest{
 		URL:       r.url,
 		Names:     remote,
-		Defaults:  defaultNames(),
-		GitToken:  a.foldEnv("BUILDX_BAKE_GIT_AUTH_TOKEN"),
-		GitHeader: a.foldEnv("BUILDX_BAKE_GIT_AUTH_HEADER"),
+		Defaults:  append([]string{ownName, ownOverrideName}, bakeNames...),
+		GitToken:  a.env[a.foldEnv(gitTokenVariable)],
+		GitHeader: a.env[a.foldEnv(gitHeaderVariable)],
 		SSH:       splitNonEmpty(a.env["BUILDX_BAKE_GIT_SSH"]),
 		GitAdvice: isTrue(a.env["BUILDX_BAKE_GIT_ADVICE"]),
 	})
 	if err != nil {
 		return nil, &exitError{code: codeUsage, err: err}
 	}
-	var files []config.File
-	for _, f := range fetched {
-		files = append(files, config.File{Name: f.Name, Data: f.Data, Remote: true})
+	files := reader.remote(fetched, len(remote) > 0)
+	if len(files) == 0 {
+		return nil, usagef("there is no build file in %s: looked for %s, %s; name a file of the repository with -f",
+			diag.Redact(r.url), ownName, strings.Join(bakeNames, ", "))
 	}
-	if len(local) == 0 {
-		return files, nil
+	if err := refuseIncludes(files); err != nil || len(opts.names) == 0 {
+		return files, err
 	}
-	more, err := readDefinitions(fileOptions{names: local, dir: a.dir, getenv: a.lookupEnv, stdin: a.In})
-	return append(files, more...), err
-}
-
-// definitionNames are the names of -f, or those of the environment.
-func (a *app) definitionNames(names []string) []string {
-	if len(names) > 0 {
-		return names
-	}
-	sep := a.env["BUILDX_BAKE_PATH_SEPARATOR"]
-	if sep == "" {
-		sep = string(os.PathListSeparator)
-	}
-	var out []string
-	for n := range strings.SplitSeq(a.env["BUILDX_BAKE_FILE"], sep) {
-		if n = strings.TrimSpace(n); n != "" {
-			out = append(out, n)
+	local, err := readDefinitions(opts)
+	for i := range local { // diagnostics must not take one for the other
+		if slices.ContainsFunc(files, func(f config.File) bool { return f.Name == local[i].Name }) {
+			local[i].Name = "cwd://" + local[i].Name
 		}
 	}
-	return out
+	return append(files, local...), err
 }
 
-// foldEnv is the value of a variable whose name may be in any case, as bake
-// looks up the git credentials.
-func (a *app) foldEnv(name string) string {
-	if v, ok := a.env[name]; ok {
-		return v
+// remote makes definition files of those that were fetched. Unless they were
+// named, a build.hcl is preferred to the files that bake looks for. Paths are
+// relative to the repository's root, or the directory that the URL names.
+func (r *fileReader) remote(fetched []buildkit.FetchedFile, named bool) []config.File {
+	fetched = slices.DeleteFunc(fetched, func(f buildkit.FetchedFile) bool { return len(f.Data) == 0 })
+	isOwn := func(f buildkit.FetchedFile) bool { return f.Name == ownName || f.Name == ownOverrideName }
+	hasOwn := slices.ContainsFunc(fetched, func(f buildkit.FetchedFile) bool { return f.Name == ownName })
+	var files []config.File
+	for _, f := range fetched {
+		if !named && isOwn(f) != hasOwn {
+			continue
+		}
+		file := r.file(f.Name, f.Data)
+		file.Remote = true
+		files = append(files, file)
 	}
-	for k, v := range a.env {
-		if strings.EqualFold(k, name) {
-			return v
+	return files
+}
+
+// refuseIncludes refuses include blocks in files that the builder has
+// fetched: what they would name is not there when they are read.
+func refuseIncludes(files []config.File) error {
+	var diags hcl.Diagnostics
+	for _, f := range files {
+		includes, more := config.Includes(f)
+		diags = append(diags, more...)
+		for _, inc := range includes {
+			diags = append(diags, &hcl.Diagnostic{
+				Severity: hcl.DiagError,
+				Summary:  "Include in a remote definition",
+				Detail:   fmt.Sprintf("%q cannot be included: the files of a remote definition are fetched by name. Name each with -f, or build from a clone of the repository.", inc.Pattern),
+				Subject:  &inc.Range,
+			})
+		}
+	}
+	if len(diags) > 0 {
+		return diags
+	}
+	return nil
+}
+
+const (
+	gitTokenVariable  = "BUILDX_BAKE_GIT_AUTH_TOKEN"
+	gitHeaderVariable = "BUILDX_BAKE_GIT_AUTH_HEADER"
+)
+
+// gitAuth is the login for the git server of a remote definition.
+func (a *app) gitAuth(url string) *buildkit.GitAuth {
+	auth := &buildkit.GitAuth{Host: buildkit.GitHost(url), Token: a.foldEnv(gitTokenVariable), Header: a.foldEnv(gitHeaderVariable)}
+	if auth.Host == "" || auth.Token == "" && auth.Header == "" {
+		return nil
+	}
+	return auth
+}
+
+// foldEnv is the name of a variable that is set, whose name may be in any
+// case, as bake looks up the git credentials; "" if there is none.
+func (a *app) foldEnv(name string) string {
+	if a.env[name] != "" {
+		return name
+	}
+	for _, k := range slices.Sorted(maps.Keys(a.env)) {
+		if strings.EqualFold(k, name) && a.env[k] != "" {
+			return k
 		}
 	}
 	return ""
