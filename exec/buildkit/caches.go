@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/containerd/containerd/v2/core/content"
 	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -19,6 +20,7 @@ import (
 
 // prepareStores opens the OCI layouts and local caches that a job reads.
 func (s *Solver) prepareStores(j *job) error {
+	j.cacheIn = nil
 	for _, l := range j.req.Layouts {
 		if err := s.prepareLayout(j, l); err != nil {
 			return fmt.Errorf("context %q: %w", l.Name, err)
@@ -65,9 +67,15 @@ func (s *Solver) prepareLayout(j *job, l Layout) error {
 		return err
 	}
 	id := layoutID(path)
-	s.caches["oci:"+id] = store
+	s.addStore("oci:"+id, store)
 	j.req.Attrs["context:"+l.Name] = "oci-layout://" + id + "@" + digest
 	return nil
+}
+
+func (s *Solver) addStore(name string, store content.Store) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.caches[name] = store
 }
 
 func readIndex(dir string) (*ocispec.Index, error) {
@@ -130,8 +138,11 @@ func (s *Solver) cacheImport(c Cache) (entry gateway.CacheOptionsEntry, ok bool,
 		attrs["digest"] = desc.Digest.String()
 	}
 	store, err := contentlocal.NewStore(path)
-	s.caches["local:"+path] = store
-	return entry, err == nil, err
+	if err != nil {
+		return entry, false, err
+	}
+	s.addStore("local:"+path, store)
+	return entry, true, nil
 }
 
 // cacheEntries puts cache sources in the form that builds of their own take.

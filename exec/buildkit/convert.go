@@ -192,10 +192,7 @@ func (s *Solver) bindLocals(j *job, def *pb.Definition) (*pb.Definition, error) 
 		if dir == nil {
 			return "", nil, fmt.Errorf("the Dockerfile reads the directory %q, which the target does not have", src.mount)
 		}
-		if j.late {
-			return localPrefix + dir.name, s.shares.apart(src, dir, j.name), nil
-		}
-		id, attrs := s.shares.rewrite(src, dir)
+		id, attrs := s.shares.rewrite(src, dir, j.session)
 		return id, attrs, nil
 	})
 }

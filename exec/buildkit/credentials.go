@@ -40,12 +40,14 @@ func (s *Solver) prepareCredentials() error {
 	}
 	for _, j := range s.order {
 		c.defaultSSH(j)
-		if err := c.check(j); err != nil {
-			errs = append(errs, fmt.Errorf("target %s: %w", j.name, err))
+		if !j.late {
+			if err := c.check(j); err != nil {
+				errs = append(errs, fmt.Errorf("target %s: %w", j.name, err))
+			}
 		}
 		j.clash = c.clashes(j)
-		if j.clash {
-			continue
+		if j.clash || j.force {
+			continue // it has a session of its own
 		}
 		for _, sec := range j.req.Secrets {
 			c.secrets.by[sec.ID] = sec
@@ -60,7 +62,7 @@ func (s *Solver) prepareCredentials() error {
 	var agents []kilnconfig.SSH
 	for _, j := range s.order { // a fixed order: which error is first must not change
 		for _, a := range j.req.SSH {
-			if !j.clash && !slices.ContainsFunc(agents, func(b kilnconfig.SSH) bool { return sshID(a) == sshID(b) }) {
+			if !j.clash && !j.force && !slices.ContainsFunc(agents, func(b kilnconfig.SSH) bool { return sshID(a) == sshID(b) }) {
 				agents = append(agents, a)
 			}
 		}

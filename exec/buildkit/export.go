@@ -52,11 +52,11 @@ func (r *sharedResult) run(ctx context.Context, outs *outputs) (map[string]strin
 	}
 	resp := map[string]string{}
 	for i, batch := range batches(entries) {
-		opt := client.SolveOpt{
-			Exports:       batch,
-			Internal:      true,
-			Session:       []session.Attachable{r.s.creds.auth()},
-			FrontendAttrs: map[string]string{},
+		opt := client.SolveOpt{Exports: batch, Internal: true, FrontendAttrs: map[string]string{}}
+		if len(outs.list) == 1 && outs.list[0].store && len(r.j.req.CacheTo) == 0 {
+			opt.SharedSession, opt.SessionPreInitialized = r.s.sess.Session, true // it offers the store
+		} else {
+			opt.Session = []session.Attachable{r.s.creds.auth()}
 		}
 		if epoch, ok := r.j.req.Attrs["build-arg:SOURCE_DATE_EPOCH"]; ok {
 			opt.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"] = epoch // exporters take it from there

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/session/filesync"
 
 	"github.com/kilnbuild/kiln/graph"
 )
@@ -26,16 +27,21 @@ type job struct {
 	cacheIn []gateway.CacheOptionsEntry
 	clash   bool // a secret or agent has the ID of another target's
 	force   bool // use the daemon's frontend in any case
-	// late says that the target waits for exports of others (depends-on),
-	// which may write what it reads: nothing of it is looked at before.
+	// late says that the target, or one it reads, waits for exports of others
+	// (depends-on), which may write what it reads: nothing of it is looked at
+	// before.
 	late bool
 
 	// mu guards loaded and, until that is true, the fields after it.
 	mu     sync.Mutex
 	loaded bool
 	mounts map[string]*localDir
-	syntax string // image of the frontend that the Dockerfile asks for
-	source []byte // the Dockerfile, if it is on this machine
+	// session is the ID of the session that serves the mounts to a frontend
+	// in kiln: a late job's own, for within a session the daemon does not ask
+	// twice for the same files.
+	session string
+	syntax  string // image of the frontend that the Dockerfile asks for
+	source  []byte // the Dockerfile, if it is on this machine
 
 	early *conversion // what the survey has made of it, if that is exact
 }
@@ -44,13 +50,17 @@ type job struct {
 // anything starts.
 func (s *Solver) prepare(g *graph.Graph) error {
 	var diags hcl.Diagnostics
+	late := map[*graph.Node]bool{}
 	for _, n := range g.Nodes() {
+		late[n] = len(n.After) > 0 || slices.ContainsFunc(n.Needs, func(m *graph.Node) bool { return late[m] })
 		req, ds := Lower(n.Target, s.opt.Lower)
 		diags = append(diags, ds...)
 		if req == nil {
 			continue
 		}
-		j := &job{name: n.Name(), req: req, needed: len(n.Needers) > 0, force: s.opt.Frontend, late: len(n.After) > 0}
+		j := &job{name: n.Name(), req: req, needed: len(n.Needers) > 0, force: s.opt.Frontend, late: late[n]}
+		// What a late job offers is not known when the run's session is opened.
+		j.force = j.force || j.late && (len(req.Layouts)+len(req.CacheFrom)+len(req.SSH) > 0)
 		s.jobs[j.name] = j
 		s.order = append(s.order, j)
 	}
@@ -62,6 +72,9 @@ func (s *Solver) prepare(g *graph.Graph) error {
 		errs = append(errs, err)
 	}
 	for _, j := range s.order {
+		if j.late {
+			continue
+		}
 		if err := s.prepareStores(j); err != nil {
 			errs = append(errs, fmt.Errorf("target %s: %w", j.name, err))
 		}
@@ -82,6 +95,11 @@ func (j *job) load(s *Solver) error {
 }
 
 func (j *job) loadOnce(s *Solver) error {
+	if j.late {
+		if err := errors.Join(s.creds.check(j), s.prepareStores(j)); err != nil {
+			return err
+		}
+	}
 	j.mounts = map[string]*localDir{}
 	for _, m := range j.req.Locals {
 		if m.Name == "dockerfile" {
@@ -98,6 +116,14 @@ func (j *job) loadOnce(s *Solver) error {
 	}
 	if ref, _, _, ok := parser.DetectSyntax(j.source); ok {
 		j.syntax = ref
+	}
+	j.session = s.sess.ID()
+	if j.late && !j.frontend() {
+		sess, err := s.newSession(filesync.NewFSSyncProvider(s.locals))
+		if err != nil {
+			return err
+		}
+		j.session = sess.ID()
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -24,7 +25,7 @@ type ownResult struct {
 	j       *job
 	solved  *solved
 	outs    *outputs
-	decide  chan bool // true: export; closed: let go
+	decide  chan bool // true: export; false: let go
 	ended   chan struct{}
 	cancel  context.CancelCauseFunc
 	hold    *openBuild // keeps the result for its readers once the build has ended
@@ -73,16 +74,27 @@ func (s *Solver) solveOwn(ctx context.Context, j *job, fed *fed) (exec.Result, e
 	select {
 	case r.solved = <-ready:
 		if !release() {
-			<-r.ended
+			r.drain()
 			return nil, context.Cause(ctx)
 		}
 		return r, nil
 	case <-r.ended:
 		cancel(nil)
 		if r.err == nil {
-			r.err = errors.New("the daemon ended the build at once")
+			return nil, errors.New("the daemon ended the build at once")
 		}
 		return nil, r.err
+	case <-ctx.Done():
+		r.drain()
+		return nil, context.Cause(ctx)
+	}
+}
+
+// drain waits, not for long, for a build that was cancelled.
+func (r *ownResult) drain() {
+	select {
+	case <-r.ended:
+	case <-time.After(drainTime):
 	}
 }
 
@@ -111,7 +123,7 @@ func (s *Solver) ownOpt(j *job, outs *outputs) (client.SolveOpt, error) {
 func (s *Solver) frontendAttrs(j *job, fed *fed) (map[string]string, error) {
 	attrs := j.attrs(fed)
 	for _, mount := range slices.Sorted(maps.Keys(j.mounts)) {
-		id, err := s.dirs.id(j.mounts[mount])
+		id, err := s.dirs.id(j, j.mounts[mount])
 		if err != nil {
 			return nil, err
 		}
@@ -214,7 +226,13 @@ func (r *ownResult) Export(ctx context.Context) (exec.Output, error) {
 	defer release()
 	r.decided = true
 	r.decide <- true
-	<-r.ended
+	select {
+	case <-r.ended:
+	case <-ctx.Done():
+		r.drain()
+		r.outs.discard()
+		return exec.Output{}, r.s.explain(ctx, r.j, context.Cause(ctx))
+	}
 	if r.err != nil {
 		r.outs.discard()
 		return exec.Output{}, r.s.explain(ctx, r.j, r.err)
@@ -261,7 +279,7 @@ func (r *ownResult) keep(ctx context.Context) error {
 func (r *ownResult) Close() {
 	if !r.decided {
 		r.decide <- false
-		<-r.ended
+		r.drain()
 		r.outs.discard()
 	}
 	if r.hold != nil {

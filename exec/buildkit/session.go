@@ -73,21 +73,25 @@ type dirSessions struct {
 	solver *Solver
 	// mu guards open.
 	mu   sync.Mutex
-	open map[string]*runSession // by name of the directory
+	open map[string]*runSession // by name of the directory and, if late, of the job
 }
 
-// id returns the ID of the session that serves d.
-func (d *dirSessions) id(dir *localDir) (string, error) {
+// id returns the ID of the session that serves a directory to a job.
+func (d *dirSessions) id(j *job, dir *localDir) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if s := d.open[dir.name]; s != nil {
+	key := dir.name
+	if j.late {
+		key += "/" + j.name
+	}
+	if s := d.open[key]; s != nil {
 		return s.ID(), nil
 	}
 	s, err := d.solver.newSession(filesync.NewFSSyncProvider(oneDir{dir.fs}))
 	if err != nil {
 		return "", err
 	}
-	d.open[dir.name] = s
+	d.open[key] = s
 	return s.ID(), nil
 }
 
@@ -102,6 +106,8 @@ func (d *dirSessions) close() {
 // storesOf returns the content stores that one job reads, for a session of
 // its own.
 func (s *Solver) storesOf(j *job) map[string]content.Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	out := map[string]content.Store{}
 	for _, l := range j.req.Layouts {
 		id := layoutID(s.abs(l.Path))

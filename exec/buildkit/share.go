@@ -26,8 +26,7 @@ type shareKey struct{ dir, attrs string }
 
 // shares knows the union of paths for each key.
 type shares struct {
-	session string // ID of the session that serves the directories
-	unique  string // of the run: makes a vertex differ from another run's
+	unique string // of the run: makes a vertex differ from another run's
 	// mu guards unions.
 	mu     sync.Mutex
 	unions map[shareKey]*union
@@ -81,9 +80,9 @@ func (s *shares) add(src localSource, dir *localDir) {
 // rewrite returns the source to read in place of src. A source whose paths
 // are not in the union, because they depend on a base image, adds them for
 // itself.
-func (s *shares) rewrite(src localSource, dir *localDir) (identifier string, attrs map[string]string) {
+func (s *shares) rewrite(src localSource, dir *localDir, session string) (identifier string, attrs map[string]string) {
 	attrs = maps.Clone(src.attrs)
-	attrs[pb.AttrLocalSessionID] = s.session
+	attrs[pb.AttrLocalSessionID] = session
 	attrs[pb.AttrLocalUniqueID] = s.unique
 	attrs[pb.AttrSharedKeyHint] = dir.hint
 	s.mu.Lock()
@@ -108,20 +107,9 @@ func (s *shares) rewrite(src localSource, dir *localDir) (identifier string, att
 	return localPrefix + dir.name, attrs
 }
 
-// apart returns the attributes of a source that is not shared: those of a
-// target that reads what exports of this run have written, after others may
-// have read the same directory.
-func (s *shares) apart(src localSource, dir *localDir, node string) map[string]string {
-	attrs := maps.Clone(src.attrs)
-	attrs[pb.AttrLocalSessionID] = s.session
-	attrs[pb.AttrLocalUniqueID] = s.unique + "/" + node
-	attrs[pb.AttrSharedKeyHint] = dir.hint
-	return attrs
-}
-
-// bound reports whether rewrite or apart has made src.
+// bound reports whether rewrite has made src.
 func (s *shares) bound(src localSource) bool {
-	return strings.HasPrefix(src.attrs[pb.AttrLocalUniqueID], s.unique)
+	return src.attrs[pb.AttrLocalUniqueID] == s.unique
 }
 
 const localPrefix = "local://"

@@ -59,7 +59,6 @@ type Solver struct {
 	router  *router
 	redact  *redactor
 	creds   *credentials
-	caches  map[string]content.Store // of cache sources and layouts, for the sessions
 	sess    *runSession
 	dirs    *dirSessions
 	resolve flightcontrol.CachedGroup[resolved]
@@ -74,9 +73,10 @@ type Solver struct {
 	survey func(gateway.Client)       // learns what is copied, at the first call
 	wait   sync.WaitGroup             // all goroutines of the solver
 
-	// mu guards opened.
+	// mu guards the fields below.
 	mu     sync.Mutex
 	opened *openBuild
+	caches map[string]content.Store // of cache sources and layouts, for the sessions
 }
 
 // maxExports is how many exports run at once: more would overrun a slow
@@ -117,7 +117,7 @@ func (s *Solver) start() error {
 		return err
 	}
 	s.dirs = &dirSessions{solver: s, open: map[string]*runSession{}}
-	s.shares = &shares{session: s.sess.ID(), unique: identity.NewID(), unions: map[shareKey]*union{}}
+	s.shares = &shares{unique: identity.NewID(), unions: map[shareKey]*union{}}
 	s.main = sync.OnceValues(func() (*openBuild, error) {
 		b, err := s.openBuild()
 		s.mu.Lock()

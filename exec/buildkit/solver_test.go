@@ -184,3 +184,62 @@ func TestRaw(t *testing.T) {
 		t.Errorf("the status does not tell of the step:\n%s", raw.Bytes())
 	}
 }
+
+// TestLate: a target that waits for another's export reads what that has
+// written, though a third has read the same directory before.
+func TestLate(t *testing.T) {
+	for _, frontend := range []bool{false, true} {
+		t.Run(fmt.Sprintf("frontend=%t", frontend), func(t *testing.T) {
+			dir := files(t, t.TempDir(), map[string]string{
+				"all":      "FROM scratch\nCOPY gen /\n",
+				"gen/word": "old\n",
+				"in/word":  "new\n", "in/Dockerfile": "FROM scratch\nCOPY word /\n",
+				"layout.file": "FROM base\nCOPY --from=base word /again\n",
+			})
+			s := &session{dir: dir, opt: buildkit.Options{Frontend: frontend}, targets: []*config.Target{
+				{Name: "before", Dockerfile: "all", Outputs: toDir("out/before")},
+				{Name: "writer", Context: local("in"), Outputs: append(toDir("gen"), config.Export{Type: "oci", Dest: "layout", Attrs: kv("tar", "false")}, config.Export{Type: "local", Dest: "made"}),
+					DependsOn: []config.Ref{{Name: "before"}}},
+				{Name: "after", Dockerfile: "all", Outputs: toDir("out/after"), DependsOn: []config.Ref{{Name: "writer"}}},
+				{Name: "reader", Dockerfile: "all", Contexts: []config.NamedSource{from("x", "after")}, Outputs: toDir("out/reader")},
+				{Name: "layout", Dockerfile: "layout.file", Contexts: []config.NamedSource{{Name: "base", From: config.Layout{Ref: "layout"}}},
+					Outputs: toDir("out/layout"), DependsOn: []config.Ref{{Name: "writer"}}},
+				{Name: "made", Context: local("made"), DockerfileInline: "FROM scratch\nCOPY word /\n", Outputs: toDir("out/made"), DependsOn: []config.Ref{{Name: "writer"}}},
+			}}
+			s.must(t)
+			for name, want := range map[string]string{"before/word": "old\n", "after/word": "new\n", "reader/word": "new\n", "layout/again": "new\n", "made/word": "new\n"} {
+				if got := read(t, dir, "out", name); got != want {
+					t.Errorf("%s = %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+}
+
+// TestClose: a run that has ended ends at once, whatever kinds of builds and
+// sessions it has had.
+func TestClose(t *testing.T) {
+	dir := files(t, t.TempDir(), map[string]string{"word": "hello\n", "Dockerfile": "FROM scratch\nCOPY word /\n"})
+	s := &session{dir: dir, targets: []*config.Target{
+		{Name: "shared", Outputs: toDir("out/shared")},
+		{Name: "own", Outputs: toDir("out/own"), Entitlements: []string{"network.host"}},
+		{Name: "needed", Entitlements: []string{"network.host"}, Outputs: toDir("out/needed")},
+		{Name: "reader", DockerfileInline: "FROM needed\n", Contexts: []config.NamedSource{from("needed", "needed")}},
+		{Name: "late", DependsOn: []config.Ref{{Name: "own"}}},
+	}}
+	g := s.graph(t)
+	solver, err := buildkit.Open(t.Context(), dial(t, ""), g, buildkit.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.Run(t.Context(), g, solver, exec.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := solver.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > 500*time.Millisecond {
+		t.Errorf("took %v", took)
+	}
+}
