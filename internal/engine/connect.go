@@ -23,9 +23,9 @@ import (
 )
 
 const (
-	answerWait = 6 * time.Second        // for an engine that accepts to say how it is
-	lockWait   = 45 * time.Second       // for an engine that comes up or goes down
-	otherWait  = 500 * time.Millisecond // for a process that is no engine of ours
+	answerWait = 6 * time.Second  // for an engine that accepts to say how it is
+	lockWait   = 45 * time.Second // for an engine that comes up or goes down
+	otherWait  = 2 * time.Second  // for one inside another kiln, or a process that is none: it may end just now
 	pollEvery  = 5 * time.Millisecond
 )
 
@@ -147,10 +147,12 @@ func start(ctx context.Context, o Options) (*Engine, error) {
 // buildkitd.
 func isComingOrGoing(o Options, deadline time.Time) bool {
 	left := time.Until(deadline)
-	if r, ok := readRecord(o); ok && isAlive(r.PID) {
-		return !r.InProcess && isKiln(r.PID) && left > 0
+	r, ok := readRecord(o)
+	if !ok || !isAlive(r.PID) { // no record yet, or an old one
+		r = Status{}
+		r.PID, _ = lockHolder(lockPath(o))
 	}
-	if pid, _ := lockHolder(lockPath(o)); pid != 0 && isKiln(pid) { // no record yet
+	if r.PID != 0 && !r.InProcess && isKiln(r.PID) {
 		return left > 0
 	}
 	return left > lockWait-otherWait
@@ -185,7 +187,7 @@ func splitNul(b []byte) []string { return strings.Split(strings.TrimSuffix(strin
 // socket, and where the record says that it is.
 func sockets(o Options) []string {
 	list := []string{o.socket()}
-	if r, ok := readRecord(o); ok && r.Socket != "" && r.Socket != list[0] {
+	if r, ok := readRecord(o); ok && r.Socket != "" && r.Socket != list[0] && !r.InProcess {
 		list = append(list, r.Socket)
 	}
 	return list
@@ -345,7 +347,7 @@ func attachedChild(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return fail(err)
 	}
-	proc, gone, err := spawn(ctx, o, lock)
+	proc, gone, err := spawn(ctx, o, lock, envPrivate+"=1")
 	if err != nil {
 		return fail(err)
 	}
@@ -354,7 +356,7 @@ func attachedChild(ctx context.Context, o Options) (*Engine, error) {
 		proc.Signal(syscall.SIGTERM)
 		return fail(err)
 	}
-	e.Started, e.Status.InProcess = true, true
+	e.Started = true
 	release := e.close
 	e.close = func() {
 		release()

@@ -205,10 +205,14 @@ func TestRootless(t *testing.T) {
 		t.Error(err, a.Error)
 	}
 	in, err := ask(t, u.kiln("in-process", u.path()))
-	if err != nil || in.Error != "" || field(in.Proc, "Seccomp") != "2" {
+	if err != nil || in.Error != "" || field(in.Proc, "Seccomp") != "2" || !in.Status.InProcess {
 		t.Errorf("in process: %v, %+v", err, in)
 	}
 	eventually(t, "the engine of that kiln ends", func() bool { return isGone(in.Status.PID) })
+	startHelper(t, u.kiln("sleep-in-process", u.path()))
+	if a, err := ask(t, u.kiln("connect", u.path())); err != nil || !strings.Contains(a.Error, ErrLocked.Error()) {
+		t.Errorf("beside an engine in process: %v, %+v", err, a)
+	}
 }
 
 // testKilled kills the engine in the middle of a step of another user, which

@@ -21,12 +21,14 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 )
 
-// What a starter hands down to the process it starts, by environment: numbers
-// of open files.
+// What a starter hands down to the process it starts, by environment. The first
+// three are numbers of open files.
 const (
 	envReady = "KILN_ENGINE_FD_READY" // written to once: an announcement
 	envLock  = "KILN_ENGINE_FD_LOCK"  // the state directory's lock
 	envMap   = "KILN_ENGINE_FD_MAP"   // gives a byte when the user namespace is mapped
+
+	envPrivate = "KILN_ENGINE_PRIVATE" // set: the engine is its starter's alone
 )
 
 // An announcement is what a starting engine tells its starter.
@@ -76,6 +78,7 @@ func serve(ctx context.Context, o Options, lock *os.File, ready func()) error {
 		return errors.Join(err, d.close())
 	}
 	d.about.Socket = o.socket()
+	d.about.InProcess = os.Getenv(envPrivate) != ""
 	if err := writeRecord(o, d.about); err != nil {
 		return errors.Join(err, l.Close(), d.close())
 	}

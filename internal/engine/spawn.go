@@ -25,7 +25,7 @@ const (
 // returns once the engine serves. The process is detached: it leads its own
 // session, and nothing of the caller's terminal or directory is its own. The
 // returned channel closes when the process ends.
-func spawn(ctx context.Context, o Options, lock *os.File) (*os.Process, <-chan struct{}, error) {
+func spawn(ctx context.Context, o Options, lock *os.File, env ...string) (*os.Process, <-chan struct{}, error) {
 	defer lock.Close()
 	log, err := openLog(o)
 	if err != nil {
@@ -42,6 +42,7 @@ func spawn(ctx context.Context, o Options, lock *os.File) (*os.Process, <-chan s
 		w.Close()
 		return nil, nil, err
 	}
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Dir = "/"
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr.Setsid = true
