@@ -12,7 +12,7 @@ import (
 
 func TestSourceErrors(t *testing.T) {
 	tree := map[string]string{
-		"sub/Dockerfile":     strings.Replace(busyboxLines, "scratch", "scratch AS build", 1) + "RUN echo first && \\\n    echo \"the end\" >&2 && \\\n    exit 7\nFROM build\n",
+		"sub/Dockerfile":     strings.Replace(busyboxLines, "scratch", "scratch AS build", 1) + "RUN echo first && \\\n    echo \"the end\" && \\\n    exit 7\nFROM build\n",
 		"sub/plain":          busyboxLines + "RUN for i in $(seq 100); do echo line $i; done; false\n",
 		"sub/parse":          "FROM scratch\nCOPYY a b\n",
 		"sub/stage":          "FROM scratch\nCOPY --from=nowhere:1 a b\n",
@@ -37,7 +37,7 @@ func TestSourceErrors(t *testing.T) {
 		text   string           // in the error
 	}{
 		{"run", config.Target{}, exec.SourceError{File: "sub/Dockerfile", StartLine: 5, EndLine: 7, Stage: "build", ExitCode: 7,
-			Command: `echo first &&     echo "the end" >&2 &&     exit 7`}, "first\nthe end", "exit code: 7"},
+			Command: `echo first &&     echo "the end" &&     exit 7`}, "first\nthe end", "exit code: 7"},
 		{"unnamed stage", config.Target{Dockerfile: "plain"}, exec.SourceError{File: "sub/plain", StartLine: 5, EndLine: 5, ExitCode: 1,
 			Command: `for i in $(seq 100); do echo line $i; done; false`}, "line 99\nline 100", "exit code: 1"},
 		{"parse", config.Target{Dockerfile: "parse"}, exec.SourceError{File: "sub/parse", StartLine: 2, EndLine: 2, ExitCode: -1}, "", "unknown instruction: COPYY"},
