@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path"
@@ -18,6 +19,7 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
+	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
 )
 
@@ -174,7 +176,7 @@ func (r *lazyRef) ReadFile(ctx context.Context, req gateway.ReadRequest) ([]byte
 		}
 		return ref.ReadFile(ctx, req)
 	}
-	rc, err := r.dir.open(req.Filename)
+	rc, _, err := r.dir.open(req.Filename)
 	if err != nil {
 		return nil, err
 	}
@@ -197,15 +199,11 @@ func (r *lazyRef) StatFile(ctx context.Context, req gateway.StatRequest) (*fstyp
 		}
 		return ref.StatFile(ctx, req)
 	}
-	rc, err := r.dir.open(req.Path)
+	rc, fi, err := r.dir.open(req.Path)
 	if err != nil {
 		return nil, err
 	}
 	defer rc.Close()
-	fi, err := rc.Stat()
-	if err != nil {
-		return nil, err
-	}
 	return &fstypes.Stat{Path: req.Path, Size: fi.Size(), Mode: uint32(fi.Mode()), ModTime: fi.ModTime().UnixNano()}, nil
 }
 
@@ -220,6 +218,28 @@ func (r *lazyRef) ReadDir(ctx context.Context, req gateway.ReadDirRequest) ([]*f
 
 // open opens a file of the directory, or a file elsewhere that the user's
 // own symbolic link in it points to.
-func (d *localDir) open(name string) (*os.File, error) {
-	return os.Open(filepath.Join(d.root, filepath.FromSlash(path.Clean("/"+name))))
+func (d *localDir) open(name string) (io.ReadCloser, fs.FileInfo, error) {
+	name = path.Clean("/" + name)
+	if d.root == "" { // held in memory
+		return d.openText(name[1:])
+	}
+	f, err := os.Open(filepath.Join(d.root, filepath.FromSlash(name)))
+	if err != nil {
+		return nil, nil, err
+	}
+	fi, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	return f, fi, nil
+}
+
+// openText opens the Dockerfile of a directory that text has made.
+func (d *localDir) openText(name string) (io.ReadCloser, fs.FileInfo, error) {
+	if name != inlineName {
+		return nil, nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	rc, err := d.fs.Open(name)
+	return rc, &fsutil.StatInfo{Stat: inlineStat(d.text)}, err
 }

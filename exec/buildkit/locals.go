@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/moby/buildkit/util/staticfs"
 	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
 )
@@ -19,7 +20,6 @@ import (
 type locals struct {
 	// mu guards the fields below.
 	mu     sync.Mutex
-	tmp    []string
 	byPath map[string]*localDir
 	byName map[string]*localDir
 }
@@ -28,7 +28,8 @@ type locals struct {
 type localDir struct {
 	name string // of the mount, for the daemon
 	hint string // under which the daemon keeps what it has received: stable between runs
-	root string // absolute path
+	root string // absolute path; "" if it is held in memory
+	text string // of the Dockerfile in it, if it is held in memory
 	fs   fsutil.FS
 }
 
@@ -69,7 +70,10 @@ func (l *locals) dir(path string) (*localDir, error) {
 	return d, err
 }
 
-// text returns a temporary directory that holds only a Dockerfile of that text.
+// inlineName is the name of a Dockerfile that the build file holds.
+const inlineName = "Dockerfile"
+
+// text returns a directory, held in memory, with a Dockerfile of that text.
 func (l *locals) text(text string) (*localDir, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,32 +81,20 @@ func (l *locals) text(text string) (*localDir, error) {
 	if d, ok := l.byPath[key]; ok {
 		return d, nil
 	}
-	tmp, err := os.MkdirTemp("", "kiln-dockerfile-")
-	if err != nil {
-		return nil, err
-	}
-	l.tmp = append(l.tmp, tmp)
-	if err := os.WriteFile(filepath.Join(tmp, "Dockerfile"), []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	fs, err := fsutil.NewFS(tmp)
-	if err != nil {
-		return nil, err
-	}
-	d, err := l.add(key, "dockerfile-inline", tmp, fs)
+	fs := staticfs.NewFS()
+	fs.Add(inlineName, inlineStat(text), []byte(text))
+	d, err := l.add(key, "dockerfile-inline", "", fs)
 	if err == nil {
+		d.text = text
 		l.byPath[key] = d
 	}
 	return d, err
 }
 
-// close removes what text has made.
-func (l *locals) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, dir := range l.tmp {
-		os.RemoveAll(dir)
-	}
+// inlineStat describes the file of text. It says nothing of time, so that the
+// same text is the same file in every run.
+func inlineStat(text string) *fstypes.Stat {
+	return &fstypes.Stat{Path: inlineName, Mode: 0o600, Size: int64(len(text))}
 }
 
 // add names a directory by what makes it the same one in every run. The

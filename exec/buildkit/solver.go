@@ -104,7 +104,6 @@ func Open(ctx context.Context, conn *Conn, g *graph.Graph, o Options) (*Solver, 
 	if err := s.start(); err != nil {
 		s.cancel(err)
 		s.wait.Wait()
-		s.locals.close()
 		return nil, err
 	}
 	return s, nil
@@ -208,6 +207,5 @@ func (s *Solver) Close() error {
 		// when the connection is closed.
 	}
 	s.router.close()
-	s.locals.close()
 	return nil
 }
