@@ -64,7 +64,7 @@ func (e *daemonError) Unwrap() error { return e.err }
 
 func (s *Solver) daemonError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "failed to solve: ") // said by the heading of every failure
-	if strings.Contains(text, noGitText) {
+	if strings.Contains(text, noGit) {
 		text += "\n" + noGitRemedy
 	}
 	return &daemonError{text: s.redact.text(text), err: err}

@@ -100,7 +100,7 @@ func (r FetchRequest) explain(err error) error {
 // gitTroubles are what goes wrong with a daemon's git, by the words of git
 // itself, which come as text, and the remedies.
 var gitTroubles = []struct{ text, remedy string }{
-	{noGitText, noGitRemedy},
+	{noGit, noGitRemedy},
 	{"terminal prompts disabled", tokenRemedy},
 	{"Authentication failed", tokenRemedy},
 	{"forwarded from the client", "The repository is fetched by SSH: start an SSH agent (eval $(ssh-agent)), or name a key or an agent's socket in BUILDX_BAKE_GIT_SSH"},
@@ -108,8 +108,8 @@ var gitTroubles = []struct{ text, remedy string }{
 }
 
 const (
-	noGitText   = `exec: "git": executable file not found`
-	noGitRemedy = "BuildKit fetches repositories with git, which is not installed, or not in PATH, where the builder runs; install it there (Debian: apt-get install git)"
+	noGit       = "unknown scheme git" // a daemon that began without git does not know repositories
+	noGitRemedy = "BuildKit fetches repositories with git, which is not installed, or not in PATH, where the builder runs; install it there (Debian: apt-get install git) and start the builder again (kiln's own: kiln engine stop)"
 	tokenRemedy = "The server asks who is there: set BUILDX_BAKE_GIT_AUTH_TOKEN to a token, or BUILDX_BAKE_GIT_AUTH_HEADER to the value of an Authorization header"
 )
 
