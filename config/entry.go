@@ -35,8 +35,8 @@ type entryForm[T any] struct {
 	words   string
 	text    func(p *entryParser, s string) []T // the string form
 	object  func(p *entryParser, v cty.Value) []T
-	same    func(a, b T) bool // for dropping repeats
-	lastOf  bool              // of several that are the same the last is kept, else the first
+	key     func(T) string // entries with one key are repeats; nil if none are
+	lastOf  bool           // of several that are the same the last is kept, else the first
 	value   func(T) cty.Value
 	element cty.Type // of value
 }
@@ -58,7 +58,7 @@ func entryKind[T any](form entryForm[T]) *kind {
 		words:  form.words,
 		strict: true,
 		fit:    func(f *fitting, v cty.Value) any { return fitEntries(f, v, &form) },
-		join:   func(lower, upper any) any { return slices.Concat(lower.([]based[T]), upper.([]based[T])) },
+		join:   func(lower, upper any) any { return joinEntries(lower.([]based[T]), upper.([]based[T]), &form) },
 		tidy:   func(v any) any { return tidyEntries(v.([]based[T]), &form) },
 		parse: func(f *fitting, items []string) any {
 			out := []based[T]{}
@@ -120,42 +120,67 @@ func fitEntries[T any](f *fitting, v cty.Value, form *entryForm[T]) any {
 	return out
 }
 
+// joinEntries adds the entries of a layer, dropping repeats at each, as bake
+// does: that decides on their order.
+func joinEntries[T any](lower, upper []based[T], form *entryForm[T]) []based[T] {
+	if form.key == nil || form.lastOf {
+		return slices.Concat(lower, upper)
+	}
+	return firstOf(slices.Concat(firstOf(slices.Clone(lower), form.key), upper), form.key)
+}
+
 // tidyEntries drops repeats. An empty list becomes nil, which an inheriting
 // target takes for not set.
 func tidyEntries[T any](in []based[T], form *entryForm[T]) any {
 	if len(in) == 0 {
 		return nil
 	}
-	if form.same == nil || len(in) == 1 {
+	if form.key == nil || len(in) == 1 {
 		return in
 	}
 	if !form.lastOf {
-		return firstOf(slices.Clone(in), form.same)
+		return firstOf(slices.Clone(in), form.key)
 	}
 	out := make([]based[T], 0, len(in))
+	index := make(map[string]int, len(in))
 	for _, e := range in {
-		if i := slices.IndexFunc(out, func(o based[T]) bool { return form.same(o.v, e.v) }); i >= 0 {
+		key := form.key(e.v)
+		if i, ok := index[key]; ok {
 			out[i] = e
-		} else {
-			out = append(out, e)
+			continue
 		}
+		index[key] = len(out)
+		out = append(out, e)
 	}
 	return out
 }
 
 // firstOf drops repeats of list, in place. As bake has it, the last entry
 // takes the place of one that is dropped, so the order can change.
-func firstOf[T any](list []based[T], same func(a, b T) bool) []based[T] {
-	for i := len(list) - 2; i >= 0; i-- {
-		for j := i + 1; j < len(list); j++ {
-			if same(list[i].v, list[j].v) {
-				list[j] = list[len(list)-1]
-				list = list[:len(list)-1]
-				break
-			}
+func firstOf[T any](list []based[T], key func(T) string) []based[T] {
+	keys := make([]string, len(list))
+	index := make(map[string]int, len(list)) // of the entries from i on, which are unique
+	for i := len(list) - 1; i >= 0; i-- {
+		keys[i] = key(list[i].v)
+		if j, ok := index[keys[i]]; ok {
+			last := len(list) - 1
+			list[j], keys[j] = list[last], keys[last]
+			index[keys[j]] = j
+			list = list[:last]
 		}
+		index[keys[i]] = i
 	}
 	return list
+}
+
+// keyOf tells lists of pairs apart.
+func keyOf(pairs []KeyValue) string {
+	var b strings.Builder
+	for _, p := range pairs {
+		b.WriteString(strconv.Quote(p.Key))
+		b.WriteString(strconv.Quote(p.Value))
+	}
+	return b.String()
 }
 
 // fields reads one CSV record of key=value fields. lower turns the keys to

@@ -14,9 +14,7 @@ import (
 var exportKind = entryKind(entryForm[Export]{
 	words:   "list of outputs (strings or objects)",
 	element: cty.Map(cty.String),
-	same: func(a, b Export) bool {
-		return a.Type == b.Type && a.Dest == b.Dest && slices.Equal(a.Attrs, b.Attrs)
-	},
+	key:     func(e Export) string { return keyOf(append([]KeyValue{{e.Type, e.Dest}}, e.Attrs...)) },
 	value: func(e Export) cty.Value {
 		return stringMap(append([]KeyValue{{"type", e.Type}, {"dest", e.Dest}}, e.Attrs...))
 	},
@@ -62,7 +60,7 @@ func export(p *entryParser, kvs []KeyValue) []Export {
 var cacheKind = entryKind(entryForm[Cache]{
 	words:   "list of caches (strings or objects)",
 	element: cty.Map(cty.String),
-	same:    func(a, b Cache) bool { return a.Type == b.Type && slices.Equal(a.Attrs, b.Attrs) },
+	key:     func(c Cache) string { return keyOf(append([]KeyValue{{"type", c.Type}}, c.Attrs...)) },
 	value:   func(c Cache) cty.Value { return stringMap(append([]KeyValue{{"type", c.Type}}, c.Attrs...)) },
 	text:    cacheText,
 	object: func(p *entryParser, v cty.Value) []Cache {
@@ -111,7 +109,7 @@ func cache(p *entryParser, kvs []KeyValue) []Cache {
 var secretKind = entryKind(entryForm[Secret]{
 	words:   "list of secrets (strings or objects)",
 	element: cty.Object(map[string]cty.Type{"id": cty.String, "src": cty.String, "env": cty.String}),
-	same:    func(a, b Secret) bool { return a.ID == b.ID },
+	key:     func(s Secret) string { return s.ID },
 	lastOf:  true,
 	value: func(s Secret) cty.Value {
 		return cty.ObjectVal(map[string]cty.Value{"id": cty.StringVal(s.ID), "src": cty.StringVal(s.Src), "env": cty.StringVal(s.Env)})
@@ -203,7 +201,7 @@ func member(v cty.Value, key string) (cty.Value, bool) {
 var sshKind = entryKind(entryForm[SSH]{
 	words:   "list of SSH agents or keys (strings or objects)",
 	element: cty.Object(map[string]cty.Type{"id": cty.String, "paths": cty.List(cty.String)}),
-	same:    func(a, b SSH) bool { return a.ID == b.ID },
+	key:     func(s SSH) string { return s.ID },
 	lastOf:  true,
 	value: func(s SSH) cty.Value {
 		return cty.ObjectVal(map[string]cty.Value{"id": cty.StringVal(s.ID), "paths": stringList(s.Paths)})
@@ -242,7 +240,7 @@ func sshObject(p *entryParser, v cty.Value) []SSH {
 var attestKind = entryKind(entryForm[Attestation]{
 	words:   "list of attestations (strings or objects)",
 	element: cty.Map(cty.String),
-	same:    func(a, b Attestation) bool { return a.Type == b.Type },
+	key:     func(a Attestation) string { return a.Type },
 	lastOf:  true,
 	value:   attestValue,
 	text: func(p *entryParser, s string) []Attestation {
