@@ -31,6 +31,9 @@ type ComposeInputs struct {
 	// extends and include are opened by the Compose loader itself, unless a
 	// file is Remote: then naming any is an error.
 	ReadFile func(name string) ([]byte, error)
+	// May returns an error if a file that a Compose file names by include or
+	// extends may not be read. Nil: all may.
+	May func(path string) error
 }
 
 // composed is what all Compose files together say.
@@ -158,6 +161,11 @@ func composeEnv(in Inputs) (map[string]string, error) {
 // load has the loader merge files into a project of their services' build
 // sections. What a lone file may lack is not asked for if it is alone.
 func (r *composeReader) load(files []File, alone bool) (*types.Project, error) {
+	refused := r.mayLoad(files)
+	var unread *yamlError
+	if refused != nil && !errors.As(refused, &unread) {
+		return nil, refused
+	}
 	details := types.ConfigDetails{Environment: maps.Clone(r.env)}
 	for _, f := range files {
 		details.ConfigFiles = append(details.ConfigFiles, types.ConfigFile{Filename: f.Name, Content: append([]byte{}, f.Data...)})
@@ -168,15 +176,18 @@ func (r *composeReader) load(files []File, alone bool) (*types.Project, error) {
 		o.SkipResolveEnvironment, o.SkipResolveLabels = true, true
 		o.SkipConsistencyCheck = alone
 		o.Profiles = []string{"*"}
+		o.SkipInclude, o.SkipExtends = refused != nil, refused != nil
 		if o.Interpolate != nil {
 			o.Interpolate.Substitute = r.substitute
 		}
 		if slices.ContainsFunc(files, func(f File) bool { return f.Remote }) {
 			o.ResourceLoaders = []loader.ResourceLoader{noLocalFiles{}}
+		} else if may := r.in.Compose.May; may != nil {
+			o.ResourceLoaders = []loader.ResourceLoader{composeFence{may}}
 		}
 	}
 	model, err := loader.LoadModelWithContext(context.Background(), details, options)
-	if err != nil {
+	if err := cmp.Or(err, refused); err != nil {
 		return nil, err
 	}
 	model = relevant(model)
@@ -221,7 +232,7 @@ type noLocalFiles struct{}
 func (noLocalFiles) Accept(string) bool { return true }
 func (noLocalFiles) Dir(string) string  { return "" }
 func (noLocalFiles) Load(_ context.Context, path string) (string, error) {
-	return "", fmt.Errorf("%s: a Compose file from a remote definition may not name files of this machine by include, extends or env_file", path)
+	return "", localFileError(path)
 }
 
 // targets turns the services that have a build section into targets.

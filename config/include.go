@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"fmt"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/zclconf/go-cty/cty"
@@ -18,7 +19,8 @@ type Include struct {
 // for the caller of Load to read what they name and to pass it on as further
 // files. Errors that Load finds as well, as in the syntax, are left to it.
 func Includes(f File) ([]Include, hcl.Diagnostics) {
-	if !bytes.Contains(f.Data, []byte("include")) || formatOf(f, Inputs{}) == "compose" {
+	none := func(path string) error { return fmt.Errorf("%s is not read yet", path) }
+	if !bytes.Contains(f.Data, []byte("include")) || formatOf(f, Inputs{Compose: ComposeInputs{May: none}}) == "compose" {
 		return nil, nil
 	}
 	syntax := &report{}

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/exec/buildkit"
 )
 
 // Permissions are computed from what the selected targets read, write and
@@ -93,11 +95,11 @@ func parseGrant(s string) (grant, error) {
 }
 
 // needsOf lists the privileges of the targets, in their order, each once.
-func needsOf(targets []*config.Target) []need {
+func (a *app) needsOf(targets []*config.Target) []need {
 	var out []need
 	seen := map[grant]bool{}
 	for _, t := range targets {
-		for _, n := range targetNeeds(t) {
+		for _, n := range a.targetNeeds(t) {
 			if !seen[n.grant] {
 				seen[n.grant] = true
 				out = append(out, n)
@@ -107,7 +109,7 @@ func needsOf(targets []*config.Target) []need {
 	return out
 }
 
-func targetNeeds(t *config.Target) []need {
+func (a *app) targetNeeds(t *config.Target) []need {
 	var out []need
 	add := func(kind grantKind, value, why string) {
 		out = append(out, need{grant{kind, value}, t.Name, why})
@@ -116,12 +118,15 @@ func targetNeeds(t *config.Target) []need {
 		kind, value, _ := strings.Cut(e, "=")
 		add(grantKind(kind), value, "entitlements")
 	}
-	readNeeds(t, func(path, why string) { add(grantFSRead, path, why) })
+	a.readNeeds(t, func(path, why string) { add(grantFSRead, path, why) })
 	writeNeeds(t, func(path, why string) { add(grantFSWrite, path, why) })
 	for _, s := range t.SSH {
 		if len(s.Paths) == 0 {
 			add(grantSSH, "", "ssh agent")
 		}
+	}
+	if c, ok := t.Context.(config.Remote); ok && len(t.SSH) == 0 && buildkit.IsGitSSH(c.URL) && a.env["SSH_AUTH_SOCK"] != "" {
+		add(grantSSH, "", "context by SSH")
 	}
 	for _, o := range t.Outputs {
 		if o.Type == "local" && attr(o.Attrs, "mode") == "delete" {
@@ -132,24 +137,19 @@ func targetNeeds(t *config.Target) []need {
 }
 
 // readNeeds calls add for each local path that building t reads.
-func readNeeds(t *config.Target, add func(path, why string)) {
-	local, isLocal := t.Context.(config.Local)
-	if isLocal {
+func (a *app) readNeeds(t *config.Target, add func(path, why string)) {
+	if local, ok := t.Context.(config.Local); ok {
 		add(local.Path, "context")
+		a.ignoreNeeds(filepath.Join(local.Path, ".dockerignore"), add)
 	}
-	if t.DockerfileInline == "" {
-		if p, ok := strings.CutPrefix(t.Dockerfile, "cwd://"); ok {
-			add(p, "dockerfile")
-		} else if filepath.IsAbs(t.Dockerfile) {
-			add(t.Dockerfile, "dockerfile")
-		} else if isLocal {
-			add(filepath.Join(local.Path, t.Dockerfile), "dockerfile")
-		}
+	if path, ok := dockerfilePath(t); ok {
+		a.dockerfileNeeds(path, add)
 	}
 	for _, c := range t.Contexts {
 		switch s := c.From.(type) {
 		case config.Local:
 			add(s.Path, "context "+c.Name)
+			a.ignoreNeeds(filepath.Join(s.Path, ".dockerignore"), add)
 		case config.Layout:
 			add(layoutPath(s.Ref), "context "+c.Name)
 		}
@@ -160,8 +160,8 @@ func readNeeds(t *config.Target, add func(path, why string)) {
 		}
 	}
 	for _, s := range t.Secrets {
-		if s.Src != "" {
-			add(s.Src, "secret "+s.ID)
+		if path := a.secretFile(s); path != "" {
+			add(path, "secret "+s.ID)
 		}
 	}
 	for _, s := range t.SSH {
@@ -169,6 +169,41 @@ func readNeeds(t *config.Target, add func(path, why string)) {
 			add(p, "ssh "+s.ID)
 		}
 	}
+}
+
+// dockerfileNeeds adds a Dockerfile, or the one of that name in lower case
+// that is read where there is none, and the list of what it ignores.
+func (a *app) dockerfileNeeds(path string, add func(path, why string)) {
+	if !isFile(a.path(path)) {
+		lower := filepath.Join(filepath.Dir(path), strings.ToLower(filepath.Base(path)))
+		if isFile(a.path(lower)) {
+			path = lower
+		}
+	}
+	add(path, "dockerfile")
+	a.ignoreNeeds(path+".dockerignore", add)
+}
+
+// ignoreNeeds adds a .dockerignore where it is a symbolic link: other files
+// of a context are not followed out of it.
+func (a *app) ignoreNeeds(path string, add func(path, why string)) {
+	if st, err := os.Lstat(a.path(path)); err == nil && st.Mode()&os.ModeSymlink != 0 {
+		add(path, "dockerignore")
+	}
+}
+
+// secretFile is the file that a secret is read from; "" if it comes from the
+// environment.
+func (a *app) secretFile(s config.Secret) string {
+	switch {
+	case s.Env != "":
+		return ""
+	case s.Src != "":
+		return s.Src
+	case a.env[s.ID] != "":
+		return ""
+	}
+	return s.ID
 }
 
 func writeNeeds(t *config.Target, add func(path, why string)) {
@@ -202,11 +237,19 @@ func attr(kvs []config.KeyValue, key string) string {
 	return ""
 }
 
-// missing returns the needs that no grant covers. Paths are relative to dir.
+// missing returns the needs that no grant covers, without those that would
+// come with another of them. Paths are relative to dir.
 func missing(needs []need, grants []grant, dir string) []need {
-	return slices.DeleteFunc(slices.Clone(needs), func(n need) bool {
-		return slices.ContainsFunc(grants, func(g grant) bool { return g.covers(n.grant, dir) })
-	})
+	grants = slices.Clone(grants)
+	var out []need
+	for _, n := range needs {
+		if slices.ContainsFunc(grants, func(g grant) bool { return g.covers(n.grant, dir) }) {
+			continue
+		}
+		out = append(out, n)
+		grants = append(grants, n.grant)
+	}
+	return out
 }
 
 // covers reports whether g grants n.
@@ -288,7 +331,7 @@ func (a *app) explain(lacking []need) {
 	for _, n := range lacking {
 		fmt.Fprintf(a.Err, "  %-32s target %s, %s\n", n.grant, n.target, n.why)
 	}
-	fmt.Fprintf(a.Err, "\nTo grant it, run with:\n\n  kiln build %s\n\n", strings.Join(flagsFor(lacking), " "))
+	fmt.Fprintf(a.Err, "\nTo grant it, run:\n\n  kiln %s\n\n", strings.Join(withFlags(a.args, flagsFor(lacking)), " "))
 }
 
 func flagsFor(lacking []need) []string {
@@ -297,6 +340,16 @@ func flagsFor(lacking []need) []string {
 		out = append(out, "--allow "+quoteArg(n.String()))
 	}
 	return out
+}
+
+// withFlags puts flags behind the name of the command that the user gave.
+func withFlags(args, flags []string) []string {
+	out := []string{}
+	for _, arg := range args {
+		out = append(out, quoteArg(arg))
+	}
+	at := slices.IndexFunc(args, func(arg string) bool { return !strings.HasPrefix(arg, "-") }) + 1
+	return slices.Insert(out, at, flags...)
 }
 
 // quoteArg quotes s for a shell where it has to be.
@@ -310,11 +363,13 @@ func quoteArg(s string) string {
 }
 
 // implied are the grants that need no flag: the working directory, and the
-// directories whose build files say that paths are relative to them.
+// directories whose build files say that paths are relative to them. Those of
+// files that the user has not named, and that were not looked for, do not
+// count: a build file cannot grant by an include.
 func implied(files []config.File) []grant {
 	out := []grant{{grantFS, "."}}
 	for _, f := range files {
-		if f.Base != "" && !slices.Contains(out, grant{grantFS, f.Base}) {
+		if f.Base != "" && !f.Included && !f.Remote && !slices.Contains(out, grant{grantFS, f.Base}) {
 			out = append(out, grant{grantFS, f.Base})
 		}
 	}

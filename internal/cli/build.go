@@ -27,7 +27,6 @@ type buildOptions struct {
 	print        bool
 	list         string
 	variant      string
-	allow        []string
 	jobs         string
 	keepGoing    bool
 	metadataFile string
@@ -42,7 +41,6 @@ func (o *buildOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.print, "print", false, "print the resolved definition as JSON and build nothing")
 	f.StringVar(&o.list, "list", "", "list `targets` or variables and build nothing; type=targets,format=json for JSON")
 	f.StringVar(&o.variant, "variant", "", "of every requested target that has variants, build the one of this `name`")
-	f.StringArrayVar(&o.allow, "allow", nil, "grant a `privilege`: network.host, security.insecure, device[=NAME], ssh, fs.read=PATH, fs.write=PATH, fs=PATH, buildx.local.delete")
 	f.StringVarP(&o.jobs, "jobs", "j", "", "most targets built at once, or mode=fail-fast|defer-error|defer-output,parallel=`N`")
 	f.BoolVarP(&o.keepGoing, "keep-going", "k", false, "after a failure, go on with what does not need the failed target")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write the results' metadata to this `file` as JSON")

@@ -35,6 +35,7 @@ func Main(ctx context.Context, args, environ []string, s Streams) int {
 		fmt.Fprintln(s.Err, "ERROR:", err)
 		return codeUsage
 	}
+	a.args = args
 	root := rootCommand(a)
 	root.SetArgs(args)
 	return a.report(ctx, root.ExecuteContext(ctx))
@@ -45,6 +46,8 @@ type app struct {
 	Streams
 	env map[string]string
 	dir string // working directory, absolute
+
+	args []string // of the command line, as they were given
 
 	debug bool   // --debug
 	color string // --color: auto, always, never

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 
 	"github.com/hashicorp/hcl/v2"
@@ -20,12 +19,14 @@ type definitionFlags struct {
 	files []string // -f
 	vars  []string // --var
 	sets  []string // --set
+	allow []string // --allow
 }
 
 func (d *definitionFlags) register(f *pflag.FlagSet) {
 	f.StringArrayVarP(&d.files, "file", "f", nil, "build `file`; - is standard input (default: the nearest build.hcl, else bake's names)")
 	f.StringArrayVar(&d.vars, "var", nil, "value of a variable, `NAME=VALUE`")
 	f.StringArrayVar(&d.sets, "set", nil, "override an attribute, `PATTERN.KEY[.SUBKEY][+]=VALUE`")
+	f.StringArrayVar(&d.allow, "allow", nil, "grant a `privilege`: network.host, security.insecure, device[=NAME], ssh, fs.read=PATH, fs.write=PATH, fs=PATH, buildx.local.delete")
 }
 
 // A definition is what the build files say, evaluated.
@@ -45,10 +46,15 @@ func (a *app) load(ctx context.Context, d definitionFlags, short []config.Overri
 	if err != nil {
 		return nil, err
 	}
-	files, err := readDefinitions(fileOptions{names: d.files, dir: a.dir, getenv: a.lookupEnv, stdin: a.In})
+	fence, err := a.fence(d.allow, false)
+	if err != nil {
+		return nil, err
+	}
+	files, err := readDefinitions(fileOptions{names: d.files, dir: a.dir, getenv: a.lookupEnv, stdin: a.In, fence: fence})
 	if err != nil {
 		return nil, a.definitionError(err, files)
 	}
+	in.Compose = fence.compose(files)
 	return a.evaluate(files, in)
 }
 
@@ -69,7 +75,6 @@ func (a *app) inputs(ctx context.Context, d definitionFlags, short []config.Over
 		Platform:  runtime.GOOS + "/" + runtime.GOARCH,
 		Epoch:     a.env["SOURCE_DATE_EPOCH"],
 		Home:      a.env["HOME"],
-		Compose:   config.ComposeInputs{ReadFile: os.ReadFile},
 	}
 	if isTrue(a.env["BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP"]) {
 		in.Env = nil

@@ -46,6 +46,7 @@ type fileOptions struct {
 	dir    string                      // working directory, absolute
 	getenv func(string) (string, bool) // value of an environment variable and whether it is set
 	stdin  io.Reader                   // nil is empty
+	fence  *fence                      // around what include blocks may name; nil is none
 }
 
 // readDefinitions reads the definition that o finds, in the order in which

@@ -33,6 +33,9 @@ func grantsOf(o config.Override) []grant {
 	case "cache-to":
 		return []grant{{grantFSWrite, fields["dest"]}}
 	case "secret", "secrets":
+		if fields["src"]+fields["source"]+fields["env"] == "" && fields["type"] != "env" {
+			return []grant{{grantFSRead, fields["id"]}} // a file, where no variable has that name
+		}
 		return []grant{{grantFSRead, fields["src"]}, {grantFSRead, fields["source"]}}
 	case "ssh":
 		_, paths, ok := strings.Cut(o.Value, "=")

@@ -26,6 +26,7 @@ type includer struct {
 	read   map[string]bool // by identity
 	chain  []link          // the files that are being read, outermost first
 	diags  hcl.Diagnostics
+	fence  *fence
 }
 
 // A link is a file and the place that included it.
@@ -41,6 +42,7 @@ func (r *fileReader) withIncludes(files []config.File) ([]config.File, error) {
 	for _, f := range files {
 		in.read[in.identity(f.Name)] = true
 	}
+	in.fence = r.o.fence.around(files)
 	for _, f := range files {
 		in.add(f, nil)
 	}
@@ -87,6 +89,9 @@ func (in *includer) include(name string, inc config.Include) {
 		return
 	}
 	in.read[id] = true
+	if !in.inside(name, inc) {
+		return
+	}
 	data, err := os.ReadFile(in.reader.abs(name))
 	if err != nil {
 		in.failf(inc, "Unreadable include", "%q names %s, which cannot be read: %s.", inc.Pattern, name, cause(err))
@@ -110,11 +115,15 @@ func (in *includer) loop(i int, last config.Include) string {
 // working directory, in ascending order.
 func (in *includer) matches(f config.File, inc config.Include) []string {
 	base, pattern := includeBase(filepath.Dir(f.Name), filepath.ToSlash(inc.Pattern))
-	names, err := fs.Glob(os.DirFS(in.reader.abs(base)), pattern)
-	switch {
-	case inc.Pattern == "" || errors.Is(err, path.ErrBadPattern) || !fs.ValidPath(pattern):
+	if _, err := path.Match(pattern, ""); inc.Pattern == "" || err != nil || !fs.ValidPath(pattern) {
 		in.failf(inc, "Invalid include", "%q is not the name of a file, nor a pattern such as \"services/*/build.hcl\".", inc.Pattern)
 		return nil
+	}
+	if !in.inside(filepath.Join(base, plainPart(pattern)), inc) {
+		return nil
+	}
+	names, err := fs.Glob(os.DirFS(in.reader.abs(base)), pattern)
+	switch {
 	case err != nil:
 		in.failf(inc, "Unreadable include", "%q cannot be looked up: %s.", inc.Pattern, cause(err))
 		return nil
@@ -127,6 +136,24 @@ func (in *includer) matches(f config.File, inc config.Include) []string {
 		names[i] = in.reader.shown(filepath.Join(in.reader.abs(base), filepath.FromSlash(name)))
 	}
 	return names
+}
+
+// inside reports whether an include may name a path, and tells if not.
+func (in *includer) inside(name string, inc config.Include) bool {
+	err := in.fence.check(name)
+	if err != nil {
+		in.failf(inc, "Include from outside", "%q: %s.", inc.Pattern, err)
+	}
+	return err == nil
+}
+
+// plainPart is what leads a pattern before its first wildcard: a directory,
+// or all of it.
+func plainPart(pattern string) string {
+	if i := strings.IndexAny(pattern, `*?[\\`); i >= 0 {
+		return path.Dir(pattern[:i] + "x")
+	}
+	return pattern
 }
 
 // includeBase moves what leads a pattern out of its directory to the

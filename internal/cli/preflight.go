@@ -24,6 +24,9 @@ func (a *app) preflight(p *plan) error {
 		if len(n.After) == 0 && n.Target.Call == "" { // what it waits for may make the files
 			diags = append(diags, a.sourcesOf(n.Target)...)
 		}
+		if p.url != "" {
+			diags = append(diags, a.strayDockerfile(n.Target)...)
+		}
 		diags = append(diags, a.secretsOf(n.Target)...)
 	}
 	a.tell(diags, p.files)
@@ -58,6 +61,23 @@ func (a *app) sourcesOf(t *config.Target) hcl.Diagnostics {
 		}
 	}
 	return diags
+}
+
+// strayDockerfile refuses, in a definition from a repository, a Dockerfile of
+// this machine that is not named as one: who reads the definition would think
+// of the repository's.
+func (a *app) strayDockerfile(t *config.Target) hcl.Diagnostics {
+	path, ok := dockerfilePath(t)
+	if !ok || strings.HasPrefix(t.Dockerfile, "cwd://") || !a.dockerfileExists(path) {
+		return nil
+	}
+	return hcl.Diagnostics{{
+		Severity: hcl.DiagError,
+		Summary:  "Dockerfile of this machine",
+		Detail: fmt.Sprintf("Target %q of a remote definition has a context of this machine, and would be built from the Dockerfile %q there, not from one of the repository. Write cwd://%s if that is meant.",
+			t.Name, path, path),
+		Subject: attrRange(t, "dockerfile").Ptr(),
+	}}
 }
 
 // dockerfilePath is the path of t's Dockerfile where that is a local file.
@@ -116,13 +136,7 @@ func (a *app) secretsOf(t *config.Target) hcl.Diagnostics {
 		})
 	}
 	for _, s := range t.Secrets {
-		path := s.Src
-		if path == "" && s.Env == "" {
-			if _, ok := a.env[s.ID]; !ok {
-				path = s.ID
-			}
-		}
-		if path != "" && !isFile(a.path(path)) {
+		if path := a.secretFile(s); path != "" && !isFile(a.path(path)) {
 			add("secret", "Missing secret", "Secret %q of target %q is the file %q, which does not exist. Make it, or give env = NAME to take it from the environment.", s.ID, t.Name, path)
 		}
 	}

@@ -47,10 +47,15 @@ func (a *app) loadRemote(ctx context.Context, b *builder, r remoteSource, d defi
 		in.Remote = r.url
 		in.Facts = noRemoteFacts
 	}
-	files, err := a.fetch(ctx, b, r, d.files)
+	fence, err := a.fence(d.allow, true)
+	if err != nil {
+		return nil, err
+	}
+	files, err := a.fetch(ctx, b, r, fileOptions{names: d.files, dir: a.dir, getenv: a.lookupEnv, stdin: a.In, fence: fence})
 	if err != nil {
 		return nil, a.definitionError(err, files)
 	}
+	in.Compose = fence.compose(files)
 	def, err := a.evaluate(files, in)
 	if def != nil {
 		def.remote, def.url = true, in.Remote
@@ -66,12 +71,13 @@ func noRemoteFacts(string) (string, error) {
 
 // fetch has the builder fetch the definition. Files named cwd://PATH, and
 // standard input, are read here and come after the remote ones.
-func (a *app) fetch(ctx context.Context, b *builder, r remoteSource, names []string) ([]config.File, error) {
-	opts := fileOptions{dir: a.dir, getenv: a.lookupEnv, stdin: a.In}
+func (a *app) fetch(ctx context.Context, b *builder, r remoteSource, opts fileOptions) ([]config.File, error) {
+	names := opts.names
 	if len(names) == 0 {
 		names = bakeFileNames(a.lookupEnv)
 	}
 	var remote []string
+	opts.names = nil
 	for _, n := range names {
 		if n == "-" || strings.HasPrefix(n, "cwd://") {
 			opts.names = append(opts.names, n)

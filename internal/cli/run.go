@@ -47,7 +47,7 @@ func (a *app) permit(o buildOptions, p *plan) error {
 	if err != nil {
 		return err
 	}
-	needs := needsOf(targetsOf(p.graph))
+	needs := a.needsOf(targetsOf(p.graph))
 	granted = append(granted, implied(p.files)...)
 	granted = append(granted, overrideGrants(p.overrides)...)
 	lacking := a.enforced(missing(needs, granted, a.dir), p.remote)
