@@ -170,13 +170,17 @@ func (r *composeReader) environment(p *types.Project, service types.ServiceConfi
 
 func (r *composeReader) envFile(path string) ([]byte, error) {
 	if slices.ContainsFunc(r.files, func(f File) bool { return f.Remote }) {
-		_, err := noLocalFiles{}.Load(nil, path)
-		return nil, err
+		return nil, localFileError(path)
 	}
 	if r.in.Compose.ReadFile == nil {
 		return nil, nil
 	}
 	return r.in.Compose.ReadFile(path)
+}
+
+// localFileError says that a file of this machine was named from elsewhere.
+func localFileError(path string) error {
+	return fmt.Errorf("%s: a Compose file from a remote definition may not name files of this machine by include, extends or env_file", path)
 }
 
 func (b *composeBuild) secrets() (cty.Value, error) {
