@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
-	dockerfile "github.com/moby/buildkit/frontend/dockerfile/builder"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	digest "github.com/opencontainers/go-digest"
@@ -40,7 +40,7 @@ func (s *Solver) convert(ctx context.Context, j *job, gw gateway.Client, fed *fe
 		}
 	}
 	f := &frontendGateway{Client: gw, s: s, j: j, attrs: attrs, states: states}
-	res, err := dockerfile.Build(ctx, f)
+	res, err := runFrontend(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -94,9 +94,9 @@ func (s *Solver) surveyOne(j *job, gw gateway.Client) {
 	f.states = map[string]llb.State{}
 	for _, in := range j.req.Inputs {
 		f.states[in.Name] = llb.Scratch()
-		f.guessed = true
+		f.guessed.Store(true)
 	}
-	res, err := dockerfile.Build(s.run, f)
+	res, err := runFrontend(s.run, f)
 	if err != nil {
 		return
 	}
@@ -112,7 +112,7 @@ func (s *Solver) surveyOne(j *job, gw gateway.Client) {
 			return nil
 		})
 	}
-	if !f.guessed && !f.warned {
+	if !f.guessed.Load() && !f.warned.Load() {
 		j.early = &conversion{res: res}
 	}
 }
@@ -129,7 +129,7 @@ func (s *Solver) unknown(j *job) *fed {
 // A surveyGateway answers as if every image were there and empty.
 type surveyGateway struct {
 	frontendGateway
-	guessed bool
+	guessed atomic.Bool // an answer was made up
 }
 
 func (g *surveyGateway) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
@@ -140,7 +140,7 @@ func (g *surveyGateway) Solve(ctx context.Context, req gateway.SolveRequest) (*g
 }
 
 func (g *surveyGateway) ResolveImageConfig(_ context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
-	g.guessed = true
+	g.guessed.Store(true)
 	var img ocispec.Image
 	img.OS, img.Architecture = "linux", runtime.GOARCH
 	if o := opt.ImageOpt; o != nil && o.Platform != nil {

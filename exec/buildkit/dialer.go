@@ -98,7 +98,7 @@ func (d *dialer) dial(ctx context.Context, _ string) (net.Conn, error) {
 func (d *dialer) note(err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.err == nil {
+	if d.err == nil && !errors.Is(err, net.ErrClosed) { // which is our own doing
 		d.err = err
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client/llb"
@@ -30,10 +31,8 @@ type frontendGateway struct {
 	j      *job
 	attrs  map[string]string
 	states map[string]llb.State
-	quiet  bool // drop warnings
-
-	warned bool // a warning was dropped
-	mu     sync.Mutex
+	quiet  bool        // drop warnings
+	warned atomic.Bool // one was dropped
 }
 
 // BuildOpts implements gateway.Client: the daemon's, with the job's attributes.
@@ -51,9 +50,7 @@ func (g *frontendGateway) Inputs(context.Context) (map[string]llb.State, error) 
 // warning is about.
 func (g *frontendGateway) Warn(_ context.Context, _ digest.Digest, msg string, o gateway.WarnOpts) error {
 	if g.quiet {
-		g.mu.Lock()
-		g.warned = true
-		g.mu.Unlock()
+		g.warned.Store(true)
 		return nil
 	}
 	g.s.router.warn(g.j.name, fmt.Sprintf("%s: %s", g.j.req.Dockerfile, msg), o)

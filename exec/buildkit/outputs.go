@@ -38,7 +38,6 @@ type output struct {
 	Export
 	dest  string    // absolute path; "" unless it goes to one
 	tmp   string    // what is written, until it is renamed to dest
-	file  *os.File  // tmp, open
 	load  *loader   // into a Docker Engine
 	store bool      // into kiln's store
 	out   io.Writer // standard output

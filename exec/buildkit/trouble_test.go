@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -35,22 +36,37 @@ func afterLog(fn func()) exec.Sink {
 	})
 }
 
+// A moment is a time that one goroutine sets and another reads.
+type moment struct{ at atomic.Pointer[time.Time] }
+
+func (m *moment) set() {
+	now := time.Now()
+	m.at.Store(&now)
+}
+
+func (m *moment) since() time.Duration {
+	if at := m.at.Load(); at != nil {
+		return time.Since(*at)
+	}
+	return -1
+}
+
 // TestDaemonKilled: the daemon dies in the middle of a step.
 func TestDaemonKilled(t *testing.T) {
 	dir := sleeper(t)
 	for _, frontend := range []bool{false, true} {
 		d := testenv.Start(t)
-		var killed time.Time
+		var killed moment
 		s := &session{addr: d.Addr, dir: dir, targets: []*config.Target{{Name: "app", Args: kv("N", "1")}}, opt: buildkit.Options{Frontend: frontend},
-			sink: afterLog(func() { killed = time.Now(); d.Signal(t, syscall.SIGKILL) })}
+			sink: afterLog(func() { killed.set(); d.Signal(t, syscall.SIGKILL) })}
 		_, err := s.run(t, t.Context())
 		if !errors.Is(err, buildkit.ErrDaemonLost) {
 			t.Errorf("frontend=%t: error is %v", frontend, err)
 		}
-		if took := time.Since(killed); took > 5*time.Second {
+		if took := killed.since(); took > 5*time.Second {
 			t.Errorf("frontend=%t: told after %v", frontend, took)
 		}
-		t.Logf("after %v: %v", time.Since(killed), err)
+		t.Logf("after %v: %v", killed.since(), err)
 	}
 }
 
@@ -58,17 +74,17 @@ func TestDaemonKilled(t *testing.T) {
 func TestDaemonFrozen(t *testing.T) {
 	d := testenv.Start(t)
 	dir := sleeper(t)
-	var frozen time.Time
+	var frozen moment
 	s := &session{addr: d.Addr, dir: dir, targets: []*config.Target{{Name: "app", Args: kv("N", "2")}},
-		sink: afterLog(func() { frozen = time.Now(); d.Signal(t, syscall.SIGSTOP) })}
+		sink: afterLog(func() { frozen.set(); d.Signal(t, syscall.SIGSTOP) })}
 	_, err := s.run(t, t.Context())
 	if !errors.Is(err, buildkit.ErrDaemonLost) || !strings.Contains(err.Error(), "has not answered for") {
 		t.Errorf("error is %v", err)
 	}
-	if took := time.Since(frozen); took > 25*time.Second {
+	if took := frozen.since(); took > 25*time.Second {
 		t.Errorf("told after %v", took)
 	}
-	t.Logf("after %v: %v", time.Since(frozen), err)
+	t.Logf("after %v: %v", frozen.since(), err)
 }
 
 // TestInterrupted: the run ends with the cause of its context, soon, and the
@@ -78,9 +94,9 @@ func TestInterrupted(t *testing.T) {
 	for _, frontend := range []bool{false, true} {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		why := errors.New("the user's wish")
-		var at time.Time
+		var at moment
 		s := &session{dir: dir, targets: []*config.Target{{Name: "a", Args: kv("N", "a")}, {Name: "b", Args: kv("N", "b")}}, opt: buildkit.Options{Frontend: frontend},
-			sink: afterLog(func() { at = time.Now(); cancel(why) })}
+			sink: afterLog(func() { at.set(); cancel(why) })}
 		out, err := s.run(t, ctx)
 		if !errors.Is(err, why) {
 			t.Errorf("frontend=%t: error is %v", frontend, err)
@@ -90,7 +106,7 @@ func TestInterrupted(t *testing.T) {
 				t.Errorf("frontend=%t: %s is %v: %v", frontend, name, o.Status, o.Err)
 			}
 		}
-		if took := time.Since(at); took > 3*time.Second {
+		if took := at.since(); took > 3*time.Second {
 			t.Errorf("frontend=%t: ended after %v", frontend, took)
 		}
 	}
