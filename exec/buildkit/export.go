@@ -3,6 +3,7 @@ package buildkit
 import (
 	"context"
 	"maps"
+	"strconv"
 
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
@@ -58,7 +59,8 @@ func (r *sharedResult) run(ctx context.Context, outs *outputs) (map[string]strin
 		} else {
 			opt.Session = []session.Attachable{r.s.creds.auth()}
 		}
-		if epoch, ok := r.j.req.Attrs["build-arg:SOURCE_DATE_EPOCH"]; ok {
+		epoch := r.j.req.Attrs["build-arg:SOURCE_DATE_EPOCH"]
+		if _, err := strconv.ParseInt(epoch, 10, 64); err == nil { // else the frontend has made a time of it
 			opt.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"] = epoch // exporters take it from there
 		}
 		for _, c := range r.s.cacheExports(r.j) {

@@ -12,6 +12,7 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/tonistiigi/fsutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kilnbuild/kiln/exec"
@@ -108,7 +109,12 @@ func (s *Solver) ownOpt(j *job, outs *outputs) (client.SolveOpt, error) {
 	if err != nil {
 		return client.SolveOpt{}, err
 	}
+	mounts := map[string]fsutil.FS{} // for daemons that do not know the sessions of directories
+	for name, dir := range j.mounts {
+		mounts[name] = dir.fs
+	}
 	return client.SolveOpt{
+		LocalMounts:         mounts,
 		Exports:             entries,
 		CacheExports:        s.cacheExports(j),
 		CacheImports:        cacheEntries(j.cacheIn),
