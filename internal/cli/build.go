@@ -81,6 +81,8 @@ name, the one called default. A target that several need is built once.`,
 
 // build is the flow of `kiln build`.
 func (a *app) build(ctx context.Context, o buildOptions, args []string) error {
+	restore := a.relaxGC()
+	defer restore()
 	plan, err := a.plan(ctx, o, args)
 	if plan != nil && plan.b != nil {
 		defer plan.b.close()
@@ -91,6 +93,7 @@ func (a *app) build(ctx context.Context, o buildOptions, args []string) error {
 	if o.print {
 		return config.Print(a.Out, plan.graph.Groups(), targetsOf(plan.graph))
 	}
+	restore()
 	return a.run(ctx, o, plan)
 }
 
