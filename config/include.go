@@ -19,13 +19,13 @@ type Include struct {
 // for the caller of Load to read what they name and to pass it on as further
 // files. Errors that Load finds as well, as in the syntax, are left to it.
 func Includes(f File) ([]Include, hcl.Diagnostics) {
-	none := func(path string) error { return fmt.Errorf("%s is not read yet", path) }
-	if !bytes.Contains(f.Data, []byte("include")) || formatOf(f, Inputs{Compose: ComposeInputs{May: none}}) == "compose" {
+	alone := Inputs{Compose: ComposeInputs{May: func(path string) error { return fmt.Errorf("%s is not read yet", path) }}}
+	if !bytes.Contains(f.Data, []byte("include")) || formatOf(f, alone) == "compose" {
 		return nil, nil
 	}
 	syntax := &report{}
 	mod := &module{files: map[string]*hcl.File{}}
-	(&parser{mod: mod, rep: syntax}).parseFiles([]File{f}, Inputs{})
+	(&parser{mod: mod, rep: syntax}).parseFiles([]File{f}, alone)
 	if syntax.errors > 0 {
 		return nil, nil
 	}

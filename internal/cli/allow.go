@@ -272,15 +272,29 @@ func within(dir, path string) bool {
 	return err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
 }
 
-// realPath resolves the symbolic links of path's deepest existing parent.
+// realPath resolves the symbolic links of path's deepest existing parent, and
+// links that lead to what does not exist yet.
 func realPath(dir, path string) string {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(dir, path)
 	}
+	return resolved(filepath.Clean(path), 0)
+}
+
+// maxLinks bounds links that lead to links, as the system does.
+const maxLinks = 40
+
+func resolved(path string, links int) string {
 	rest := ""
-	for p := filepath.Clean(path); ; p = filepath.Dir(p) {
+	for p := path; ; p = filepath.Dir(p) {
 		if real, err := filepath.EvalSymlinks(p); err == nil {
 			return filepath.Join(real, rest)
+		}
+		if to, err := os.Readlink(p); err == nil && links < maxLinks {
+			if !filepath.IsAbs(to) {
+				to = filepath.Join(resolved(filepath.Dir(p), links+1), to)
+			}
+			return resolved(filepath.Join(to, rest), links+1)
 		}
 		if p == filepath.Dir(p) {
 			return path

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -92,4 +93,20 @@ func (f *fence) compose(files []config.File) config.ComposeInputs {
 			return os.ReadFile(name)
 		},
 	}
+}
+
+// A fencedFS is a directory in which a pattern is looked up: links that lead
+// out of the fence are not followed.
+type fencedFS struct {
+	fs.FS
+	dir   string
+	fence *fence
+}
+
+// ReadDir implements fs.ReadDirFS.
+func (f fencedFS) ReadDir(name string) ([]fs.DirEntry, error) {
+	if err := f.fence.check(filepath.Join(f.dir, name)); err != nil {
+		return nil, err
+	}
+	return fs.ReadDir(f.FS, name)
 }

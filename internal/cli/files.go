@@ -164,7 +164,7 @@ func (r *fileReader) existing(dir string, names []string) ([]config.File, error)
 	var files []config.File
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		data, err := os.ReadFile(path)
+		data, err := r.readFound(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -174,6 +174,42 @@ func (r *fileReader) existing(dir string, names []string) ([]config.File, error)
 		files = append(files, r.found(r.shown(path), data))
 	}
 	return files, nil
+}
+
+// readFound reads a file that nobody has named. One that is a link to
+// elsewhere is not read, nor is a device.
+func (r *fileReader) readFound(path string) ([]byte, error) {
+	if st, err := os.Lstat(path); err == nil && st.Mode()&os.ModeSymlink != 0 {
+		inside := r.o.fence.around([]config.File{{Name: path}})
+		if err := inside.check(path); err != nil {
+			return nil, fmt.Errorf("%s is a link: %w", r.shown(path), err)
+		}
+	}
+	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() && !st.IsDir() {
+		return nil, fmt.Errorf("%s is not a regular file", r.shown(path))
+	}
+	return readFile(path)
+}
+
+// maxFile bounds the bytes of a build file.
+const maxFile = 64 << 20
+
+// readFile reads a build file.
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f)
+}
+
+func readAll(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		return nil, fmt.Errorf("it has more than %d MB, which is no build file", maxFile>>20)
+	}
+	return data, err
 }
 
 // shown returns a path relative to the working directory.
@@ -194,7 +230,7 @@ func (r *fileReader) read(by, name string) (config.File, error) {
 	if strings.Contains(path, "://") {
 		return config.File{}, fmt.Errorf("%s %s: this names a file; give the address of a remote definition as the first argument, without %s", by, name, by)
 	}
-	data, err := os.ReadFile(r.abs(path))
+	data, err := readFile(r.abs(path))
 	if err != nil {
 		return config.File{}, fmt.Errorf("%s %s: %s", by, name, r.reason(path, err))
 	}
@@ -212,7 +248,7 @@ func (r *fileReader) readStdin() ([]byte, error) {
 	if r.hasStdin || r.o.stdin == nil {
 		return r.stdin, nil
 	}
-	data, err := io.ReadAll(r.o.stdin)
+	data, err := readAll(r.o.stdin)
 	if err != nil {
 		return nil, fmt.Errorf("read standard input: %w", err)
 	}

@@ -92,7 +92,7 @@ func (in *includer) include(name string, inc config.Include) {
 	if !in.inside(name, inc) {
 		return
 	}
-	data, err := os.ReadFile(in.reader.abs(name))
+	data, err := readFile(in.reader.abs(name))
 	if err != nil {
 		in.failf(inc, "Unreadable include", "%q names %s, which cannot be read: %s.", inc.Pattern, name, cause(err))
 		return
@@ -122,7 +122,7 @@ func (in *includer) matches(f config.File, inc config.Include) []string {
 	if !in.inside(filepath.Join(base, plainPart(pattern)), inc) {
 		return nil
 	}
-	names, err := fs.Glob(os.DirFS(in.reader.abs(base)), pattern)
+	names, err := fs.Glob(fencedFS{os.DirFS(in.reader.abs(base)), in.reader.abs(base), in.fence}, pattern)
 	switch {
 	case err != nil:
 		in.failf(inc, "Unreadable include", "%q cannot be looked up: %s.", inc.Pattern, cause(err))
