@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -84,9 +85,10 @@ type Daemon struct {
 	Addr string // unix://…
 	PID  int
 
-	dir  string
-	opt  engine.Options
-	held *engine.Engine
+	dir    string
+	opt    engine.Options
+	held   *engine.Engine
+	killed atomic.Bool
 }
 
 // Start starts an engine for one test, which may mistreat it.
@@ -108,6 +110,9 @@ func Start(t testing.TB) *Daemon {
 // Signal sends a signal to the engine; one that is gone is not an error.
 func (d *Daemon) Signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
+	if sig == syscall.SIGKILL {
+		d.killed.Store(true)
+	}
 	if err := syscall.Kill(d.PID, sig); err != nil && err != syscall.ESRCH {
 		t.Fatal(err)
 	}
@@ -148,8 +153,11 @@ func (d *Daemon) end() error {
 	d.held.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if syscall.Kill(d.PID, 0) != nil {
-		// It was killed. A new engine clears away what it left: mounts, processes.
+	if d.killed.Load() {
+		for syscall.Kill(d.PID, 0) == nil && ctx.Err() == nil {
+			time.Sleep(5 * time.Millisecond)
+		}
+		// A new engine clears away what that one left: mounts, processes.
 		e, err := engine.Connect(ctx, d.opt)
 		if err != nil {
 			return fmt.Errorf("start an engine after one that was killed: %w", err)
