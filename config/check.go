@@ -1,8 +1,10 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -32,6 +34,9 @@ func check(t *Target) hcl.Diagnostics {
 			c.failf("secret", "a secret has no id. Add id=NAME, by which the Dockerfile mounts it.")
 		}
 	}
+	slices.SortStableFunc(c.diags, func(a, b *hcl.Diagnostic) int {
+		return cmp.Or(strings.Compare(a.Subject.Filename, b.Subject.Filename), cmp.Compare(a.Subject.Start.Byte, b.Subject.Start.Byte))
+	})
 	return c.diags
 }
 

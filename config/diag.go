@@ -15,6 +15,7 @@ type report struct {
 	list   hcl.Diagnostics
 	seen   map[reported]bool
 	errors int
+	looked int // for near names
 }
 
 type reported struct {

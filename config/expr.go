@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -42,11 +43,8 @@ func (x *expression) prepare(m *meter) {
 		return
 	}
 	x.prepared = true
-	if x.syn == nil {
-		x.syn, x.err = nativeOf(x.src)
-		if x.err.HasErrors() {
-			return
-		}
+	if !x.native() {
+		return
 	}
 	if isLiteral(x.syn) {
 		v, diags := x.syn.Value(nil)
@@ -59,6 +57,15 @@ func (x *expression) prepare(m *meter) {
 		x.note(ref)
 	}
 	metered(x.syn, m)
+}
+
+// native sees to it that x has the native syntax. Before prepare the tree can
+// be walked; after it the meters hide parts of it.
+func (x *expression) native() bool {
+	if x.syn == nil && x.err == nil {
+		x.syn, x.err = nativeOf(x.src)
+	}
+	return !x.err.HasErrors()
 }
 
 func (x *expression) note(ref hcl.Traversal) {
@@ -81,7 +88,10 @@ func isLiteral(e hclsyntax.Expression) bool {
 	case *hclsyntax.LiteralValueExpr:
 		return true
 	case *hclsyntax.TemplateExpr:
-		return all(e.Parts)
+		return all(e.Parts) && !slices.ContainsFunc(e.Parts, func(p hclsyntax.Expression) bool {
+			l, ok := p.(*hclsyntax.LiteralValueExpr)
+			return !ok || tooGreat(l.Val)
+		})
 	case *hclsyntax.TupleConsExpr:
 		return all(e.Exprs)
 	case *hclsyntax.ObjectConsExpr:

@@ -162,14 +162,14 @@ func (ev *evaluator) checkFunctions() {
 	names := slices.Sorted(maps.Keys(ev.funcs))
 	for _, name := range names {
 		f := ev.funcs[name]
-		f.result.prepare(ev.meter)
-		if f.result.err.HasErrors() {
+		if !f.result.native() {
 			ev.rep.addAll(f.result.err)
 			f.state = failed
 			continue
 		}
 		ev.checkNames(f)
 		calls[name] = ev.callsOf(f)
+		f.result.prepare(ev.meter)
 	}
 	c := &callCycles{ev: ev, calls: calls, color: map[string]state{}}
 	for _, name := range names {
@@ -185,7 +185,7 @@ func (ev *evaluator) checkNames(f *userFunc) {
 			continue
 		}
 		f.state = failed
-		hint := near(root, append(slices.Clone(f.params), ev.variableNames()...))
+		hint := ev.rep.near(root, func() []string { return append(slices.Clone(f.params), ev.variableNames()...) })
 		if root == "target" || root == "group" || root == "git" {
 			hint = " A function cannot refer to targets, groups or git; give it what it needs as an argument."
 		}
@@ -209,7 +209,7 @@ func (ev *evaluator) callsOf(f *userFunc) []funcCall {
 		}
 		if _, ok := ev.root.Functions[call.Name]; !ok {
 			f.state = failed
-			ev.rep.errorf(call.NameRange, "Unknown function", "Function %q calls %q, which does not exist.%s", f.name, call.Name, near(call.Name, ev.functionNames()))
+			ev.rep.errorf(call.NameRange, "Unknown function", "Function %q calls %q, which does not exist.%s", f.name, call.Name, ev.rep.near(call.Name, ev.functionNames))
 		}
 		if ev.funcs[call.Name] != nil {
 			out = append(out, funcCall{call.Name, call.NameRange})

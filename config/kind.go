@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -33,6 +34,7 @@ type fitting struct {
 	x      *expression // nil for --set
 	rng    hcl.Range
 	base   *pathBase
+	places map[string]hcl.Range // of the values of an object, by key, once wanted
 	failed bool
 }
 
@@ -54,19 +56,29 @@ func (f *fitting) place(i int) hcl.Range {
 
 // placeOf is the range of a key's value if it is written out, or of all.
 func (f *fitting) placeOf(key string) hcl.Range {
-	if f.x == nil {
-		return f.rng
-	}
-	obj, ok := f.x.syn.(*hclsyntax.ObjectConsExpr)
-	if !ok {
-		return f.rng
-	}
-	for _, it := range obj.Items {
-		if k, diags := it.KeyExpr.Value(nil); !diags.HasErrors() && k.Type() == cty.String && k.IsKnown() && !k.IsNull() && k.AsString() == key {
-			return it.ValueExpr.Range()
+	if f.places == nil {
+		f.places = map[string]hcl.Range{}
+		if f.x != nil {
+			f.notePlaces()
 		}
 	}
+	if rng, ok := f.places[key]; ok {
+		return rng
+	}
 	return f.rng
+}
+
+func (f *fitting) notePlaces() {
+	obj, ok := f.x.syn.(*hclsyntax.ObjectConsExpr)
+	if !ok {
+		return
+	}
+	for _, it := range obj.Items {
+		k, diags := it.KeyExpr.Value(nil)
+		if !diags.HasErrors() && k.Type() == cty.String && k.IsKnown() && !k.IsNull() {
+			f.places[k.AsString()] = it.ValueExpr.Range()
+		}
+	}
 }
 
 var textKind = &kind{
@@ -254,7 +266,9 @@ func fitMap(f *fitting, v cty.Value, nulls bool) any {
 		if e.IsNull() && nulls {
 			continue
 		}
-		if s, ok := f.text(e, f.placeOf(key), fmt.Sprintf("%q", key)); ok {
+		if e.Type() == cty.String && e.IsKnown() && !e.IsNull() {
+			out = append(out, KeyValue{key, e.AsString()})
+		} else if s, ok := f.text(e, f.placeOf(key), strconv.Quote(key)); ok {
 			out = append(out, KeyValue{key, s})
 		}
 	}

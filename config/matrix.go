@@ -64,7 +64,8 @@ type combination struct {
 // An expander makes the instances of all targets.
 type expander struct {
 	ev     *evaluator
-	made   int // by matrices and variants
+	made   int  // by matrices and variants
+	full   bool // they have made too many, which has been reported
 	labels []*label
 }
 
@@ -172,6 +173,10 @@ func (e *expander) add(l *label, b *block, name, variant string, s *scope) {
 func (e *expander) count(b *block) bool {
 	e.made++
 	if e.made > maxInstances {
+		if e.full {
+			return false
+		}
+		e.full = true
 		e.ev.rep.errorf(b.labelRange, "Too many instances",
 			"Matrices and variants may make %d targets; with target %q they make more.", maxInstances, b.label)
 		return false

@@ -127,7 +127,7 @@ func (ev *evaluator) findParents(t *instance) bool {
 
 func (ev *evaluator) unknownParent(t *instance, name, why string, rng hcl.Range) *hcl.Diagnostic {
 	if why == "" {
-		why = "There is no target of this name." + near(name, ev.targetNames())
+		why = "There is no target of this name." + ev.rep.near(name, ev.targetNames)
 		if ev.groups[name] != nil || ev.labels[name] != nil {
 			why = "It is a group, and only targets can be inherited from."
 		}
@@ -259,6 +259,12 @@ func (ev *evaluator) merge(t *instance, i int) (any, hcl.Range, bool) {
 				rng = s.rng
 			}
 			m.lay(layered{v, rng})
+			if len(t.linked.parents) > 4 {
+				m.tidy() // lest what many parents share piles up
+			}
+			if !ev.bounded(t, m) {
+				return nil, t.rng, false
+			}
 		}
 	}
 	for _, v := range own {
@@ -271,10 +277,21 @@ func (ev *evaluator) merge(t *instance, i int) (any, hcl.Range, bool) {
 	if i == attrEntitlements {
 		ok = ev.hostNetwork(t, m) && ok
 	}
-	if m.val != nil && a.kind.tidy != nil {
-		m.val = a.kind.tidy(m.val)
-	}
+	m.tidy()
 	return m.val, m.rng, ok
+}
+
+// maxPolicies bounds the entries of policy, the one list that keeps repeats:
+// what is inherited twice at each of many levels would fill the memory.
+const maxPolicies = 1 << 12
+
+func (ev *evaluator) bounded(t *instance, m *merger) bool {
+	policies, ok := m.val.([]based[Policy])
+	if !ok || len(policies) <= maxPolicies {
+		return true
+	}
+	ev.rep.errorf(m.rng, "Too many policies", "Target %q has more than %d entries in policy, as it inherits the same ones again and again.", t.name, maxPolicies)
+	return false
 }
 
 // A layered value is that of one layer.
@@ -298,6 +315,12 @@ func (m *merger) lay(l layered) {
 		l.val = m.a.kind.join(m.val, l.val)
 	}
 	m.val, m.rng = l.val, l.rng
+}
+
+func (m *merger) tidy() {
+	if m.val != nil && m.a.kind.tidy != nil {
+		m.val = m.a.kind.tidy(m.val)
+	}
 }
 
 // ownValues evaluates the layers of t itself. All are evaluated, so that an

@@ -10,6 +10,9 @@ import (
 // funcs_limit.go), so that no file can make a value that fills the memory or
 // a loop that runs for hours.
 
+// iterationCost is what one turn of a loop costs, in the units of spent.
+const iterationCost = 1024
+
 // A meter charges expressions, and tells only once that there is no more.
 type meter struct {
 	spent *spent
@@ -71,14 +74,14 @@ func metered(e hclsyntax.Expression, m *meter) {
 		return nil
 	})
 	for _, f := range loops {
-		f.ValExpr = &meteredExpr{Expression: f.ValExpr, meter: m, each: 256}
+		f.ValExpr = &meteredExpr{Expression: f.ValExpr, meter: m, each: iterationCost}
 		if f.CondExpr != nil {
-			f.CondExpr = &meteredExpr{Expression: f.CondExpr, meter: m, each: 64}
+			f.CondExpr = &meteredExpr{Expression: f.CondExpr, meter: m, each: iterationCost / 4}
 		}
 	}
 	for _, t := range templates {
 		for i, p := range t.Parts {
-			if _, ok := p.(*hclsyntax.LiteralValueExpr); !ok {
+			if l, ok := p.(*hclsyntax.LiteralValueExpr); !ok || l.Val.Type() != cty.String {
 				t.Parts[i] = &meteredExpr{Expression: p, meter: m, each: 16, text: true}
 			}
 		}

@@ -11,28 +11,31 @@ import (
 // if none is near. Of several equally near the first is taken.
 func Nearest(name string, candidates []string) string {
 	best, least := "", len(name)/3+2
+	lower, bare := strings.ToLower(name), bareName(name)
 	for _, c := range candidates {
-		if c == name {
+		if c == name || len(c) >= len(name)+least && !strings.HasPrefix(bareName(c), bare) || len(name) >= len(c)+least {
 			continue
 		}
-		d := levenshtein.Distance(strings.ToLower(name), strings.ToLower(c), nil)
-		if related(name, c) {
-			d = min(d, 1)
+		d := 1 // the same but for separators or number, as cache_from and cache-from, tag and tags
+		if bareName(c) != bare {
+			d = levenshtein.Distance(lower, strings.ToLower(c), nil) // its MaxCost gives wrong distances
 		}
 		if d < least && d < max(len(name), len(c)) {
 			best, least = c, d
+		}
+		if d == 0 {
+			break
 		}
 	}
 	return best
 }
 
-// related reports whether two names differ only in their separators or in
-// number: cache_from and cache-from, tag and tags.
-func related(a, b string) bool {
-	plain := func(s string) string {
-		return strings.TrimSuffix(strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)), "s")
+// bareName is a name without its separators and the s of a plural.
+func bareName(s string) string {
+	if strings.ContainsAny(s, "-_") {
+		s = strings.ReplaceAll(strings.ReplaceAll(s, "-", ""), "_", "")
 	}
-	return plain(a) == plain(b)
+	return strings.TrimSuffix(strings.ToLower(s), "s")
 }
 
 // near is the sentence that offers the nearest candidate, with a leading
@@ -42,4 +45,17 @@ func near(name string, candidates []string) string {
 		return fmt.Sprintf(" Did you mean %q?", c)
 	}
 	return ""
+}
+
+// mostNear bounds the problems for which a near name is looked for among all
+// that a file declares, lest a file of nothing but mistakes takes minutes.
+const mostNear = 100
+
+// near is near among names that are listed only if it is worth it.
+func (r *report) near(name string, candidates func() []string) string {
+	if r.looked >= mostNear {
+		return ""
+	}
+	r.looked++
+	return near(name, candidates())
 }

@@ -173,7 +173,7 @@ func (ev *evaluator) matching(o *Override, rng hcl.Range) []*instance {
 	}
 	if len(out) == 0 {
 		ev.rep.errorf(rng, "Unknown target", "%s: no target, group or variant has the name %q or matches it.%s", o.Flag, o.Pattern,
-			near(o.Pattern, append(ev.targetNames(), ev.groupNames()...)))
+			ev.rep.near(o.Pattern, func() []string { return append(ev.targetNames(), ev.groupNames()...) }))
 	}
 	return out
 }

@@ -254,7 +254,7 @@ func (ev *evaluator) check(v *variable, rule *block) {
 			ev.rep.errorf(message.expr.Range(), "Unsuitable message", "The error message of variable %q must be a string, but is %s.", v.name, describe(m))
 		}
 	}
-	ev.rep.errorf(cond.expr.Range(), "Validation failed", "%s Variable %q is %s, from %s.", strings.TrimSpace(text), v.name, describe(v.val), v.origin)
+	ev.rep.errorf(cond.expr.Range(), "Validation failed", "%s Variable %q is %s, from %s.", strings.TrimSpace(text), v.name, describe(v.val), strings.Replace(v.origin, "default", "its default", 1))
 }
 
 // list returns the variables of the blocks as `kiln list` shows them.

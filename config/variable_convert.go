@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/big"
 	"strconv"
+	"strings"
 
 	"github.com/tonistiigi/go-csvvalue"
 	"github.com/zclconf/go-cty/cty"
@@ -56,7 +57,7 @@ func (ev *evaluator) convertOverride(v *variable, o *outside, def cty.Value) (ct
 	}
 	want := "variable \"" + v.name + "\""
 	if v.typed {
-		want += ", which has the type " + v.typ.FriendlyNameForConstraint()
+		want += ", which has the type " + strings.TrimSuffix(v.typ.FriendlyNameForConstraint(), " type")
 	}
 	ev.rep.errorf(v.block.rng, "Unsuitable override", "The value %q, from %s, does not fit %s: %v.", clip(o.text), o.origin, want, err)
 	return cty.NilVal, false
