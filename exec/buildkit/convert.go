@@ -183,6 +183,10 @@ func lazyDefs(res *gateway.Result) (map[string]*pb.Definition, error) {
 
 // bindLocals maps a definition's own local sources to the directories they mean.
 func (s *Solver) bindLocals(j *job, def *pb.Definition) (*pb.Definition, error) {
+	def, err := s.confine(j, def)
+	if err != nil {
+		return nil, err
+	}
 	return rewriteLocals(def, func(src localSource) (string, map[string]string, error) {
 		// Those of other targets, which come with their results, are bound.
 		if src.attrs[pb.AttrLocalSessionID] != s.sess.ID() || s.shares.bound(src) {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -44,6 +45,8 @@ type job struct {
 	source  []byte // the Dockerfile, if it is on this machine
 
 	early *conversion // what the survey has made of it, if that is exact
+	// inherited holds the digests of the operations of the targets it reads.
+	inherited atomic.Pointer[map[string]bool]
 }
 
 // prepare lowers all nodes of g and checks what can be checked before

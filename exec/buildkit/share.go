@@ -144,12 +144,26 @@ func eachLocal(def *pb.Definition, fn func(localSource) error) error {
 // operation is known by the digest of its bytes, all that follow from a
 // changed one change too.
 func rewriteLocals(def *pb.Definition, fn func(localSource) (identifier string, attrs map[string]string, err error)) (*pb.Definition, error) {
+	return rewriteOps(def, func(_ string, op *pb.Op) (bool, error) {
+		src, ok := localOf(op)
+		if !ok {
+			return false, nil
+		}
+		id, attrs, err := fn(src)
+		op.GetSource().Identifier, op.GetSource().Attrs = id, attrs
+		return true, err
+	})
+}
+
+// rewriteOps returns a definition with every operation as fn leaves it, which
+// is told the operation's digest and says whether it has changed it.
+func rewriteOps(def *pb.Definition, fn func(dgst string, op *pb.Op) (bool, error)) (*pb.Definition, error) {
 	renamed := map[string]string{} // digests, old to new
 	out := &pb.Definition{Metadata: map[string]*pb.OpMetadata{}}
 	seen := map[string]bool{}
 	for _, dt := range def.Def {
 		old := digest.FromBytes(dt).String()
-		dt, err := rewriteOp(dt, renamed, fn)
+		dt, err := rewriteOp(dt, old, renamed, fn)
 		if err != nil {
 			return nil, err
 		}
@@ -174,27 +188,22 @@ func rewriteLocals(def *pb.Definition, fn func(localSource) (identifier string, 
 	return out, nil
 }
 
-// rewriteOp returns the bytes of one operation, with new inputs and, if it is
-// a local source, in its new form.
-func rewriteOp(dt []byte, renamed map[string]string, fn func(localSource) (string, map[string]string, error)) ([]byte, error) {
+// rewriteOp returns the bytes of one operation, with new inputs and as fn
+// leaves it.
+func rewriteOp(dt []byte, dgst string, renamed map[string]string, fn func(string, *pb.Op) (bool, error)) ([]byte, error) {
 	var op pb.Op
 	if err := op.UnmarshalVT(dt); err != nil {
 		return nil, fmt.Errorf("read LLB: %w", err)
 	}
-	changed := false
+	changed, err := fn(dgst, &op)
+	if err != nil {
+		return nil, err
+	}
 	for _, in := range op.Inputs {
 		if to, ok := renamed[in.Digest]; ok && to != in.Digest {
 			in.Digest = to
 			changed = true
 		}
-	}
-	if src, ok := localOf(&op); ok {
-		id, attrs, err := fn(src)
-		if err != nil {
-			return nil, err
-		}
-		op.GetSource().Identifier, op.GetSource().Attrs = id, attrs
-		changed = true
 	}
 	if !changed {
 		return dt, nil

@@ -156,6 +156,7 @@ func (s *Solver) solve(ctx context.Context, j *job, inputs map[string]exec.Resul
 	if err != nil {
 		return nil, err
 	}
+	j.inherit(fed)
 	if j.own() {
 		return s.solveOwn(ctx, j, fed)
 	}
