@@ -117,9 +117,7 @@ func (ev *evaluator) findParents(t *instance) bool {
 			}
 			t.linked.parents = append(t.linked.parents, p)
 			t.linked.mask |= p.linked.mask
-			for _, d := range p.deferred {
-				t.deferred = append(t.deferred, d)
-			}
+			t.deferred = append(t.deferred, p.deferred...)
 		}
 	}
 	return ok

@@ -279,4 +279,3 @@ func mounts(t *testing.T, dir string) []string {
 	}
 	return out
 }
-
