@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/kilnbuild/kiln/exec"
 )
@@ -32,7 +35,7 @@ func writeMetadata(path string, outcomes []exec.Outcome, warnings []json.RawMess
 	all := map[string]any{}
 	for _, o := range outcomes {
 		if o.Status == exec.Built {
-			all[o.Node.Name()] = metadataOf(o.Output)
+			all[o.Node.Name()] = metadataOf(o)
 		}
 	}
 	if len(warnings) > 0 {
@@ -45,10 +48,14 @@ func writeMetadata(path string, outcomes []exec.Outcome, warnings []json.RawMess
 	return writeFileAtomic(path, bytes.TrimRight(b.Bytes(), "\n"))
 }
 
-// metadataOf decodes what exporters send as base64 of JSON.
-func metadataOf(o exec.Output) map[string]any {
+// metadataOf decodes what exporters send as base64 of JSON. Names are those
+// of the build file, as bake has them.
+func metadataOf(o exec.Outcome) map[string]any {
 	out := map[string]any{}
-	for k, v := range o.Metadata {
+	for k, v := range o.Output.Metadata {
+		if tags := o.Node.Target.Tags; k == "image.name" && len(tags) > 0 {
+			v = strings.Join(tags, ",")
+		}
 		out[k] = v
 		raw, err := base64.StdEncoding.DecodeString(v)
 		if err != nil || len(raw) == 0 || (raw[0] != '{' && raw[0] != '[') || !json.Valid(raw) {
@@ -56,6 +63,47 @@ func metadataOf(o exec.Output) map[string]any {
 		}
 		out[k] = json.RawMessage(raw)
 	}
+	return out
+}
+
+// A warningSink collects the warnings of a run for the metadata file.
+type warningSink struct {
+	exec.Sink
+
+	mu  sync.Mutex // guards all
+	all []json.RawMessage
+}
+
+// Event implements exec.Sink.
+func (s *warningSink) Event(e exec.Event) {
+	s.Sink.Event(e)
+	if e.Kind != exec.Warning {
+		return
+	}
+	w := struct {
+		Vertex string `json:"vertex,omitempty"`
+		Level  int    `json:"level"`
+		Short  []byte `json:"short"`
+	}{Level: 1, Short: e.Log}
+	if e.Vertex != nil {
+		w.Vertex = e.Vertex.Digest
+	}
+	text, err := json.Marshal(w)
+	if err != nil {
+		return // strings and numbers can be written
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, text)
+}
+
+// sorted are the warnings, in an order that does not depend on which target
+// was faster.
+func (s *warningSink) sorted() []json.RawMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := slices.Clone(s.all)
+	slices.SortFunc(out, func(a, b json.RawMessage) int { return bytes.Compare(a, b) })
 	return out
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -34,11 +35,11 @@ func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
 		}
 		p.b = b // whoever made the plan closes it
 	}
-	outcomes, err := a.solve(ctx, p, p.b)
+	outcomes, warnings, err := a.solve(ctx, p, p.b)
 	if outcomes == nil {
 		return err
 	}
-	return cmp.Or(err, a.output(o, outcomes), a.answers(p, outcomes))
+	return cmp.Or(err, a.output(o, outcomes, warnings), a.answers(p, outcomes))
 }
 
 // permit compares what the plan needs with what --allow grants.
@@ -60,22 +61,23 @@ func (a *app) permit(o buildOptions, p *plan) error {
 }
 
 // solve builds the graph of p on b and shows how it goes.
-func (a *app) solve(ctx context.Context, p *plan, b *builder) ([]exec.Outcome, error) {
+func (a *app) solve(ctx context.Context, p *plan, b *builder) ([]exec.Outcome, []json.RawMessage, error) {
 	options, err := a.solverOptions(p, b)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	display := a.display(p.display, b.name)
 	defer context.AfterFunc(ctx, func() { display.Note("interrupted: stopping; interrupt again to end at once") })()
 	solver, err := buildkit.Open(ctx, b.conn, p.graph, options)
 	if err != nil {
 		display.Close()
-		return nil, a.openError(err, p)
+		return nil, nil, a.openError(err, p)
 	}
-	outcomes, err := exec.Run(ctx, p.graph, solver, exec.Options{Jobs: p.jobs.parallel, Mode: p.jobs.mode, Sink: display})
+	sink := &warningSink{Sink: display}
+	outcomes, err := exec.Run(ctx, p.graph, solver, exec.Options{Jobs: p.jobs.parallel, Mode: p.jobs.mode, Sink: sink})
 	err = errors.Join(err, solver.Close())
 	display.Finish(outcomes)
-	return outcomes, runError(ctx, err, p.display)
+	return outcomes, sink.sorted(), runError(ctx, err, p.display)
 }
 
 // openError words why a run could not begin: what the user wrote, or the
@@ -140,10 +142,13 @@ func (a *app) dockerConfig() string {
 
 // output writes what scripts read: results or answers on stdout, and the
 // metadata file.
-func (a *app) output(o buildOptions, outcomes []exec.Outcome) error {
+func (a *app) output(o buildOptions, outcomes []exec.Outcome, warnings []json.RawMessage) error {
 	var errs []error
+	if !isTrue(a.env["BUILDX_METADATA_WARNINGS"]) {
+		warnings = nil
+	}
 	if o.metadataFile != "" {
-		errs = append(errs, writeMetadata(o.metadataFile, outcomes, nil))
+		errs = append(errs, writeMetadata(o.metadataFile, outcomes, warnings))
 	}
 	if !slices.ContainsFunc(outcomes, toStdout) {
 		errs = append(errs, a.printResults(outcomes, o.json))
