@@ -91,7 +91,9 @@ func (a *app) evaluate(files []config.File, in config.Inputs) (*definition, erro
 	if diags.HasErrors() {
 		return nil, &exitError{code: codeUsage, err: diags, told: true}
 	}
-	return &definition{cfg: cfg, files: files, overrides: in.Overrides}, nil
+	def := &definition{cfg: cfg, files: files, overrides: in.Overrides}
+	a.tell(unusedVars(def, in.Vars), files)
+	return def, nil
 }
 
 // definitionError turns diagnostics that came as an error into one that has
