@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -156,7 +155,10 @@ func (w *composeWalk) next(path, dir string, depth int) error {
 		return nil
 	}
 	w.seen[key] = true
-	data, err := os.ReadFile(path)
+	if w.r.in.Compose.ReadFile == nil {
+		return nil
+	}
+	data, err := w.r.in.Compose.ReadFile(path)
 	if err != nil {
 		return nil
 	}

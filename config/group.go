@@ -162,25 +162,29 @@ func (ev *evaluator) generated(l *label) []*Group {
 		if real := ev.groups[l.name]; real == nil {
 			add(l.name, names)
 		} else if l.flavor != nil {
-			ev.taken(l, l.name, real)
+			ev.taken(l, l.name, "group", real.place())
 		}
 	}
 	if l.flavor == nil {
 		return out
 	}
 	for _, combo := range l.groups.list {
-		if ev.groups[combo] == nil && ev.targets[combo] == nil {
+		switch real, t := ev.groups[combo], ev.targets[combo]; {
+		case real != nil:
+			ev.taken(l, combo, "group", real.place())
+		case t != nil:
+			ev.taken(l, combo, "target", t.rng)
+		default:
 			add(combo, ev.families[combo])
 		}
 	}
 	return out
 }
 
-// taken reports a variant whose name is that of a declared group.
-func (ev *evaluator) taken(l *label, name string, g *groupDecl) {
-	rng := g.place()
+// taken reports that variants make a name that is there already.
+func (ev *evaluator) taken(l *label, name, what string, rng hcl.Range) {
 	ev.rep.errorf(l.blocks[0].labelRange, "Name already taken",
-		"Target %q has variants, which makes %q the name of a group or target; but there is a group of this name at %s. Rename one of them.", l.name, name, at(rng))
+		"Target %q has variants, which makes %q the name of a group or target; but there is a %s of this name at %s. Rename one of them.", l.name, name, what, at(rng))
 }
 
 func (g *groupDecl) place() hcl.Range {

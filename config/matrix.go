@@ -152,7 +152,7 @@ func (e *expander) scope(axes map[string]cty.Value, variant string) *scope {
 func (e *expander) add(l *label, b *block, name, variant string, s *scope) {
 	t := e.ev.targets[name]
 	if g := e.ev.groups[name]; g != nil && variant != "" {
-		e.ev.taken(l, name, g)
+		e.ev.taken(l, name, "group", g.place())
 		return
 	}
 	switch {
