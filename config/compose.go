@@ -32,7 +32,8 @@ type ComposeInputs struct {
 	// file is Remote: then naming any is an error.
 	ReadFile func(name string) ([]byte, error)
 	// May returns an error if a file that a Compose file names by include or
-	// extends may not be read. Nil: all may.
+	// extends may not be read, which are then looked over with ReadFile before
+	// the loader opens them. Nil: all may.
 	May func(path string) error
 }
 

@@ -158,6 +158,9 @@ func (w *composeWalk) next(path, dir string, depth int) error {
 	if w.r.in.Compose.ReadFile == nil {
 		return nil
 	}
+	if w.r.in.Compose.ReadFile == nil {
+		return fmt.Errorf("%s cannot be read here", path)
+	}
 	data, err := w.r.in.Compose.ReadFile(path)
 	if err != nil {
 		return nil

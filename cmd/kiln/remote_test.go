@@ -56,7 +56,7 @@ target "over" {
 // what kiln said if it failed.
 func (s *shell) contextsOf(args string) map[string]string {
 	s.t.Helper()
-	out := s.run("kiln build --print " + args)
+	out := s.run("kiln build --progress=quiet --print " + args)
 	var printed struct {
 		Target map[string]struct{ Context string }
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/buildkit"
 	"github.com/kilnbuild/kiln/graph"
+	"github.com/kilnbuild/kiln/internal/diag"
 	"github.com/kilnbuild/kiln/internal/progress"
 )
 
@@ -164,6 +165,9 @@ func (a *app) define(ctx context.Context, o buildOptions, source remoteSource, s
 	}
 	if p.b, err = a.connect(ctx, p.builder); err != nil {
 		return err
+	}
+	if p.display == progress.TTY || p.display == progress.Plain {
+		fmt.Fprintln(a.Err, "fetching the definition", diag.Redact(source.url))
 	}
 	p.definition, err = a.loadRemote(ctx, p.b, source, o.definitionFlags, short)
 	return err
