@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -129,17 +129,20 @@ func (w *watched) kiln(args ...string) (int, string) {
 	limited := fmt.Sprintf(`ulimit -v %d; exec "$@"`, mostAddress>>10)
 	c := osexec.CommandContext(ctx, "sh", append([]string{"-c", limited, "sh", kiln}, args...)...)
 	c.Dir, c.Env = w.dir, w.env
-	out, err := c.CombinedOutput()
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if err := c.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	used := peak(c.Process.Pid)
+	_ = c.Wait() // the exit code tells
 	if ctx.Err() != nil {
 		w.t.Fatalf("kiln %s: not done after %v", strings.Join(args, " "), mostTime)
 	}
-	if c.ProcessState == nil {
-		w.t.Fatal(err)
-	}
-	if used := c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10; used > mostMemory {
+	if used := used(); used > mostMemory {
 		w.t.Errorf("kiln %s: %d MB of memory", strings.Join(args, " "), used>>20)
 	}
-	return c.ProcessState.ExitCode(), string(out)
+	return c.ProcessState.ExitCode(), out.String()
 }
 
 // refuses runs kiln build and checks that it says why not, and leaves alone

@@ -117,21 +117,8 @@ type shell struct {
 }
 
 func newShell(t *testing.T) *shell {
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin := t.TempDir()
-	program, err := os.ReadFile(self)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A file of its own, for kiln starts its engine by the name of its file.
-	if err := os.WriteFile(filepath.Join(bin, "kiln"), program, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	env := append(os.Environ(), engineEnv(t)...)
-	return &shell{t, t.TempDir(), append(env, "PATH="+bin+":"+os.Getenv("PATH"), "TAG=", "LC_ALL=C")}
+	return &shell{t, t.TempDir(), append(env, "PATH="+program(t)+":"+os.Getenv("PATH"), "TAG=", "LC_ALL=C")}
 }
 
 func (s *shell) write(name, text string) {

@@ -18,10 +18,6 @@ import (
 	"github.com/kilnbuild/kiln/internal/testenv"
 )
 
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"kiln": main})
-}
-
 // TestScripts runs the command line as a user would: a file of
 // testdata/script is a session with the files it needs. All sessions share
 // one engine, which the first that builds starts, and a registry.
