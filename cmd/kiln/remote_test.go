@@ -171,7 +171,7 @@ target "friend" {
 }
 `
 	private.Commit(t, "r", "main", files)
-	private.Header = "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+token))
+	private.Ask("basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+token)))
 	s := newShell(t)
 	url := private.URL + "/r.git"
 	if out := s.run("kiln build " + url); !strings.Contains(out, "BUILDX_BAKE_GIT_AUTH_TOKEN") || !strings.Contains(out, "exit status 2") {

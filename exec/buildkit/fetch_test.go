@@ -125,7 +125,7 @@ func TestFetchCredentials(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			g := testenv.NewGitServer(t)
 			g.Commit(t, "r", "main", map[string]string{"docker-bake.hcl": "private"})
-			g.Header = test.asked
+			g.Ask(test.asked)
 			test.req.URL = g.URL + "/r.git"
 			got := fetched(t, dial(t, ""), test.req)
 			if len(got) != 1 || !strings.Contains(got[0], test.want) {

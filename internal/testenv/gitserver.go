@@ -20,13 +20,21 @@ import (
 
 // A GitServer serves git repositories over HTTP, by git's own http-backend.
 type GitServer struct {
-	URL    string // of the server, without a path
-	Header string // Authorization header that is asked for; "" lets everybody in
+	URL string // of the server, without a path
 
 	dir string
 
-	mu   sync.Mutex // guards seen
-	seen []string
+	mu    sync.Mutex // guards asked and seen
+	asked string
+	seen  []string
+}
+
+// Ask lets in only those who send this Authorization header; "" is everybody,
+// as at the beginning.
+func (g *GitServer) Ask(header string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asked = header
 }
 
 // NewGitServer starts a server without repositories.
@@ -48,8 +56,9 @@ func NewGitServer(t testing.TB) *GitServer {
 		if sent != "" && !slices.Contains(g.seen, sent) {
 			g.seen = append(g.seen, sent)
 		}
+		asked := g.asked
 		g.mu.Unlock()
-		if g.Header != "" && !strings.EqualFold(sent, g.Header) {
+		if asked != "" && !strings.EqualFold(sent, asked) {
 			w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
 			http.Error(w, "who is there?", http.StatusUnauthorized)
 			return
