@@ -71,11 +71,16 @@ func (ev *evaluator) overrides() {
 	for i := range ev.in.Overrides {
 		o := &ev.in.Overrides[i]
 		rng := hcl.Range{Filename: o.Flag}
-		key, ok := ev.checkOverride(o, rng)
-		if !ok {
+		key, wrong := checkOverride(o, rng)
+		if wrong != nil && o.NoValue {
+			ev.rep.add(wrong)
 			continue
 		}
 		for _, t := range ev.matching(o, rng) {
+			if wrong != nil { // no matter unless the target is asked for: bake.md §6.4
+				t.deferred = append(t.deferred, wrong)
+				continue
+			}
 			if t.over == nil {
 				t.over = map[int]*override{}
 			}
@@ -87,11 +92,10 @@ func (ev *evaluator) overrides() {
 	}
 }
 
-// checkOverride reports a setting that no target could have.
-func (ev *evaluator) checkOverride(o *Override, rng hcl.Range) (setKey, bool) {
-	fail := func(format string, args ...any) (setKey, bool) {
-		ev.rep.errorf(rng, "Unsuitable override", "%s: %s", o.Flag, fmt.Sprintf(format, args...))
-		return setKey{}, false
+// checkOverride says what is wrong with a setting that no target could have.
+func checkOverride(o *Override, rng hcl.Range) (setKey, *hcl.Diagnostic) {
+	fail := func(format string, args ...any) (setKey, *hcl.Diagnostic) {
+		return setKey{}, problem(hcl.DiagError, rng, "Unsuitable override", "%s: %s", o.Flag, fmt.Sprintf(format, args...))
 	}
 	key, ok := setKeyIndex[o.Key]
 	if !ok {
@@ -119,25 +123,19 @@ func (ev *evaluator) checkOverride(o *Override, rng hcl.Range) (setKey, bool) {
 			return fail("the value must be true or false, but is %q.", clip(o.Value))
 		}
 	}
-	if key.attr == attrResources {
-		return key, ev.checkResource(o, rng)
+	if key.attr != attrResources {
+		return key, nil
 	}
-	return key, true
-}
-
-func (ev *evaluator) checkResource(o *Override, rng hcl.Range) bool {
 	_, numbers := resourceFields(&Resources{})
 	if !slices.Contains(resourceKeys, o.Sub) {
-		ev.rep.errorf(rng, "Unsuitable override", "%s: there is no resource %q; there are %s.%s", o.Flag, o.Sub, list(resourceKeys), near(o.Sub, resourceKeys))
-		return false
+		return fail("there is no resource %q; there are %s.%s", o.Sub, list(resourceKeys), near(o.Sub, resourceKeys))
 	}
 	if _, number := numbers[o.Sub]; number {
 		if _, err := strconv.ParseInt(o.Value, 10, 64); err != nil {
-			ev.rep.errorf(rng, "Unsuitable override", "%s: resource %q must be a whole number, but is %q.", o.Flag, o.Sub, clip(o.Value))
-			return false
+			return fail("resource %q must be a whole number, but is %q.", o.Sub, clip(o.Value))
 		}
 	}
-	return true
+	return key, nil
 }
 
 // matching returns the targets that a setting is for: the one of that name;

@@ -146,6 +146,9 @@ func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, e
 		return p, l.list(a.Out, p.cfg)
 	}
 	p.graph, err = a.selected(p.definition, args, o.variant)
+	if err == nil {
+		a.tell(unused(p.definition, p.graph), p.files)
+	}
 	if err == nil && o.short.push {
 		a.tell(unpushed(p.graph), p.files)
 	}

@@ -42,6 +42,26 @@ func unusedVars(def *definition, vars map[string]string) hcl.Diagnostics {
 	return diags
 }
 
+// unused warns of settings that are wrong, but for targets only that are not
+// built: bake is silent then, and a typing error goes unnoticed.
+func unused(def *definition, g *graph.Graph) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	seen := map[*hcl.Diagnostic]bool{}
+	for _, t := range def.cfg.Targets {
+		for _, d := range t.Deferred {
+			if seen[d] || g.Node(t.Name) != nil || d.Subject == nil || !strings.HasPrefix(d.Subject.Filename, "--set ") {
+				continue
+			}
+			seen[d] = true
+			warning := *d
+			warning.Severity = hcl.DiagWarning
+			warning.Detail += " It has no effect, as the target is not built."
+			diags = append(diags, &warning)
+		}
+	}
+	return diags
+}
+
 // unpushed warns of targets that --push does not push, because they have
 // other outputs only.
 func unpushed(g *graph.Graph) hcl.Diagnostics {
