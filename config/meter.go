@@ -38,7 +38,7 @@ func (m *meteredExpr) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 	if err := m.meter.spent.charge(4 * weigh(v)); err != nil {
 		return m.refuse(ctx)
 	}
-	return v, diags
+	return wholeText(v), diags
 }
 
 func (m *meteredExpr) refuse(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {

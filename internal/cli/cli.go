@@ -49,6 +49,8 @@ type app struct {
 
 	args []string // of the command line, as they were given
 
+	relaxed bool // garbage is not collected, see relaxGC
+
 	debug bool   // --debug
 	color string // --color: auto, always, never
 }

@@ -86,6 +86,7 @@ func (a *app) inputs(ctx context.Context, d definitionFlags, short []config.Over
 
 // evaluate turns files into a definition.
 func (a *app) evaluate(files []config.File, in config.Inputs) (*definition, error) {
+	a.sizeGC(files)
 	cfg, diags := config.Load(files, in)
 	a.tell(diags, files)
 	if diags.HasErrors() {
