@@ -15,7 +15,7 @@ import (
 
 const (
 	wholeSize = 16 << 10 // files up to this size are parsed in one piece
-	pieceSize = 8 << 10
+	pieceSize = 2 << 10
 )
 
 // parseNative parses a file of the native syntax into one or more bodies, in

@@ -123,19 +123,26 @@ func checkOverride(o *Override, rng hcl.Range) (setKey, *hcl.Diagnostic) {
 			return fail("the value must be true or false, but is %q.", clip(o.Value))
 		}
 	}
-	if key.attr != attrResources {
-		return key, nil
-	}
-	_, numbers := resourceFields(&Resources{})
-	if !slices.Contains(resourceKeys, o.Sub) {
-		return fail("there is no resource %q; there are %s.%s", o.Sub, list(resourceKeys), near(o.Sub, resourceKeys))
-	}
-	if _, number := numbers[o.Sub]; number {
-		if _, err := strconv.ParseInt(o.Value, 10, 64); err != nil {
-			return fail("resource %q must be a whole number, but is %q.", o.Sub, clip(o.Value))
+	if key.attr == attrResources {
+		if why := wrongResource(o); why != "" {
+			return fail("%s", why)
 		}
 	}
 	return key, nil
+}
+
+// wrongResource says what is wrong with a setting of resources; "" is nothing.
+func wrongResource(o *Override) string {
+	if !slices.Contains(resourceKeys, o.Sub) {
+		return fmt.Sprintf("there is no resource %q; there are %s.%s", o.Sub, list(resourceKeys), near(o.Sub, resourceKeys))
+	}
+	_, numbers := resourceFields(&Resources{})
+	if _, number := numbers[o.Sub]; number {
+		if _, err := strconv.ParseInt(o.Value, 10, 64); err != nil {
+			return fmt.Sprintf("resource %q must be a whole number, but is %q.", o.Sub, clip(o.Value))
+		}
+	}
+	return ""
 }
 
 // matching returns the targets that a setting is for: the one of that name;
