@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -82,6 +83,15 @@ func isTerminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
+// checkColor checks the value of --color.
+func (a *app) checkColor() error {
+	values := []string{"auto", "always", "never"}
+	if !slices.Contains(values, a.color) {
+		return usagef("--color=%s: colour is auto, always or never%s", a.color, didYouMean(a.color, values))
+	}
+	return nil
+}
+
 // colored reports whether text for w may carry colour.
 func (a *app) colored(w io.Writer) bool {
 	switch a.color {
@@ -98,13 +108,17 @@ func rootCommand(a *app) *cobra.Command {
 		Use:   "kiln",
 		Short: "Build every container image of a repository from one file",
 		Long: `kiln builds every container image of a repository from one HCL file, what is
-independent in parallel, with one shared layer cache.`,
+independent in parallel, with one shared layer cache.
+
+Exit codes: 0 done; 1 a target failed; 2 bad usage or a bad file, nothing was
+started; 3 no builder could be reached; 130 interrupted.`,
 		Example: `  kiln build                 build the default group of the nearest build.hcl
   kiln build api --print     show what building api would do`,
 		SilenceUsage:               true,
 		SilenceErrors:              true,
 		SuggestionsMinimumDistance: 2,
 		Args:                       unknownCommand,
+		PersistentPreRunE:          func(*cobra.Command, []string) error { return a.checkColor() },
 		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetIn(a.In)
