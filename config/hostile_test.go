@@ -133,7 +133,7 @@ func TestHostile(t *testing.T) {
 				text := told(diags)
 				t.Errorf("want %s, got %s", c.want, text[:min(len(text), 400)])
 			}
-			if took > 20*time.Second {
+			if took > config.Slowdown*20*time.Second {
 				t.Errorf("took %v", took)
 			}
 			t.Logf("%s: %d kB in, %v, %d MB allocated, %d diagnostics", name, len(c.text)>>10, took.Round(time.Millisecond), (after.TotalAlloc-before.TotalAlloc)>>20, len(diags))
