@@ -60,4 +60,5 @@ var otherVariables = []reference.Variable{
 	{Name: "NO_COLOR", Topic: "The terminal", Doc: "anything: no colour"},
 	{Name: "TERM", Topic: "The terminal", Doc: "dumb: no colour and nothing that moves"},
 	{Name: "GOGC", Topic: "The process", Doc: "how often kiln collects its memory's garbage, in percent, in place of its own choice"},
+	{Name: "GOMEMLIMIT", Topic: "The process", Doc: "memory above which garbage is collected, as 500MiB; if it is set, kiln leaves the collector as it is"},
 }
