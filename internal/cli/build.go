@@ -85,9 +85,11 @@ func (a *app) build(ctx context.Context, o buildOptions, args []string) error {
 	restore := a.relaxGC()
 	defer restore()
 	plan, err := a.plan(ctx, o, args)
-	if plan != nil && plan.b != nil {
-		defer plan.b.close()
-	}
+	defer func() {
+		if plan != nil && plan.b != nil { // connected for the definition, or to build
+			plan.b.close()
+		}
+	}()
 	if err != nil || plan.graph == nil {
 		return err
 	}
