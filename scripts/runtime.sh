@@ -118,13 +118,15 @@ if ! links; then
 fi
 
 # cgo asks pkg-config for libseccomp. This stand-in answers with what was just
-# tried, so that neither pkg-config nor a .pc file has to be there.
+# tried, so that neither pkg-config nor a .pc file has to be there. Where the
+# archive is, the linker is told itself: go's build cache would keep the answer
+# and give it to the next clone, whose archive is elsewhere.
 cat >"$work/pkg-config" <<EOP
 #!/bin/sh
 for a; do
 	case \$a in
 	--cflags) printf '%s\n' '$cflags' ;;
-	--libs) printf '%s\n' '$ldflags -lseccomp' ;;
+	--libs) printf '%s\n' -lseccomp ;;
 	esac
 done
 EOP
@@ -132,7 +134,7 @@ chmod +x "$work/pkg-config"
 
 (cd "$root" && CGO_ENABLED=1 PKG_CONFIG=$work/pkg-config go build -trimpath \
 	-tags 'seccomp netgo osusergo static_build' \
-	-ldflags "-s -w -extldflags -static -X main.version=$(cd "$root" && go list -m -f '{{.Version}}' github.com/opencontainers/runc)" \
+	-ldflags "-s -w -extldflags '-static $ldflags' -X main.version=$(cd "$root" && go list -m -f '{{.Version}}' github.com/opencontainers/runc)" \
 	-o "$work/runc" github.com/opencontainers/runc) || install_hint "building runc failed (see above)"
 
 works "$work/runc" || die "the runc just built does not work with seccomp: $("$work/runc" features 2>&1 | head -n 1)"
