@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"config":            {},
 	"graph":             {"config"},
 	"exec":              {"config", "graph"},
-	"exec/buildkit":     {"config", "exec", "graph", "internal/store"},
+	"exec/buildkit":     {"config", "exec", "graph"},
 	"internal/diag":     {"config"},
 	"internal/progress": {"config", "exec", "graph", "internal/diag"},
 	"internal/engine":   {},
