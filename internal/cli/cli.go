@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/kilnbuild/kiln/internal/engine"
+	"github.com/kilnbuild/kiln/internal/gitfacts"
 )
 
 // Streams are the three standard streams of a command.
@@ -50,7 +51,8 @@ type app struct {
 
 	args []string // of the command line, as they were given
 
-	relaxed bool // garbage is not collected, see relaxGC
+	repo    *gitfacts.Repo // see workTree
+	relaxed bool           // garbage is not collected, see relaxGC
 
 	debug bool   // --debug
 	color string // --color: auto, always, never

@@ -11,7 +11,6 @@ import (
 
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/internal/diag"
-	"github.com/kilnbuild/kiln/internal/gitfacts"
 )
 
 // A definitionFlags says what to read and what to override in it.
@@ -79,7 +78,7 @@ func (a *app) inputs(ctx context.Context, d definitionFlags, short []config.Over
 	if isTrue(a.env["BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP"]) {
 		in.Env = nil
 	}
-	repo := gitfacts.Open(ctx, a.dir)
+	repo := a.workTree(ctx)
 	in.Facts = repo.Fact
 	return in, nil
 }

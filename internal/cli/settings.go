@@ -43,13 +43,22 @@ func (a *app) lowerOptions(ctx context.Context) (buildkit.LowerOptions, error) {
 	return o, nil
 }
 
+// workTree is the git work tree around the working directory, opened once: it
+// remembers what git has answered.
+func (a *app) workTree(ctx context.Context) *gitfacts.Repo {
+	if a.repo == nil {
+		a.repo = gitfacts.Open(ctx, a.dir)
+	}
+	return a.repo
+}
+
 // gitInfo is what provenance and labels say of the work tree; nil outside of one.
 func (a *app) gitInfo(ctx context.Context) *buildkit.GitInfo {
 	labels := isTrue(a.env["BUILDX_GIT_LABELS"]) || a.env["BUILDX_GIT_LABELS"] == "full"
 	if isFalse(a.env["BUILDX_GIT_INFO"]) && !labels {
 		return nil
 	}
-	repo := gitfacts.Open(ctx, a.dir)
+	repo := a.workTree(ctx)
 	info, err := repo.Info()
 	if err != nil { // no repository, or no git: the build says nothing of it
 		return nil
