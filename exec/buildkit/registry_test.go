@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -131,6 +132,7 @@ func mustRef(t *testing.T, ref string) name.Reference {
 // Docker configuration and a credential helper say.
 func TestCredentials(t *testing.T) {
 	reg := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	var mu sync.Mutex // guards seen
 	var seen []string
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, ok := r.BasicAuth()
@@ -139,9 +141,11 @@ func TestCredentials(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
+		mu.Lock()
 		if !slices.Contains(seen, user) {
 			seen = append(seen, user)
 		}
+		mu.Unlock()
 		reg.ServeHTTP(w, r)
 	}))
 	defer srv.Close()
@@ -169,6 +173,8 @@ func TestCredentials(t *testing.T) {
 	if err := push("none", "none"); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Errorf("without credentials: %v", err)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if !slices.Equal(seen, []string{"plain", "helped"}) {
 		t.Errorf("the registry saw %q", seen)
 	}
