@@ -11,6 +11,7 @@ const (
 	VertexKind EventKind = "vertex"   // a step began, moved or ended
 	Log        EventKind = "log"      // a step printed something
 	Warning    EventKind = "warning"  // the frontend or daemon warns
+	Retrying   EventKind = "retry"    // the network failed the node, and it is tried again; Retry is set
 	Solved     EventKind = "solved"   // the result is there, the export may follow
 	Finished   EventKind = "finished" // the node's end; Status is set
 )
@@ -22,7 +23,17 @@ type Event struct {
 	Kind    EventKind
 	Vertex  *Vertex  `json:",omitempty"` // for VertexKind; for Log and Warning the step that spoke, if known
 	Log     []byte   `json:",omitempty"` // for Log, the bytes; for Warning, the text
+	Retry   *Retry   `json:",omitempty"` // for Retrying
 	Outcome *Outcome `json:"-"`          // for Finished
+}
+
+// A Retry says what is tried again, and why.
+type Retry struct {
+	Number int           // of this retry, from 1
+	Of     int           // the most there will be for the node's solve, or for its export
+	After  time.Duration // how long from now it begins
+	Export bool          // it is the export that is tried again
+	Cause  string        // what went wrong, in one line: "registry.example.com answered 503 Service Unavailable"
 }
 
 // A Vertex is one step of BuildKit's graph, as its progress tells it.
