@@ -12,6 +12,7 @@ const (
 	Log        EventKind = "log"      // a step printed something
 	Warning    EventKind = "warning"  // the frontend or daemon warns
 	Retrying   EventKind = "retry"    // the network failed the node, and it is tried again; Retry is set
+	Placed     EventKind = "placed"   // one of several builders was chosen for the node, or for the rest of it; Builder is set
 	Solved     EventKind = "solved"   // the result is there, the export may follow
 	Finished   EventKind = "finished" // the node's end; Status is set
 )
@@ -24,6 +25,7 @@ type Event struct {
 	Vertex  *Vertex  `json:",omitempty"` // for VertexKind; for Log and Warning the step that spoke, if known
 	Log     []byte   `json:",omitempty"` // for Log, the bytes; for Warning, the text
 	Retry   *Retry   `json:",omitempty"` // for Retrying
+	Builder string   `json:",omitempty"` // for Placed, the builder's name; with several platforms there may be several
 	Outcome *Outcome `json:"-"`          // for Finished
 }
 
