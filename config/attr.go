@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 // A rule says what becomes of an attribute that several layers set.
 type rule string
 
@@ -62,6 +64,8 @@ const (
 	attrNoCacheFilter
 	attrExtraHosts
 	attrCall
+	attrWeight
+	attrTimeout
 	attrCount
 )
 
@@ -166,6 +170,12 @@ var attributes = [attrCount]attribute{
 	attrPolicy: {name: "policy", kind: policyKind, rule: ruleAppend, set: setList, fill: func(t *Target, v any) { t.Policy = bare(v.([]based[Policy])) },
 		doc:     "Source policies of the build.",
 		example: `policy = ["filename=policy.rego"]`},
+	attrWeight: {name: "weight", kind: weightKind, rule: ruleReplace, set: setText, fill: func(t *Target, v any) { t.Weight = v.(int) }, def: "1",
+		doc:     "For how many of the targets that --jobs allows this one counts while it is built and exported; one that is heavier than the limit is built alone.",
+		example: `weight = 4`},
+	attrTimeout: {name: "timeout", kind: durationKind, rule: ruleReplace, set: setText, fill: func(t *Target, v any) { t.Timeout = v.(time.Duration) }, def: "no limit",
+		doc:     "How long building and exporting the target may take, as 90s, 10m or 1h30m, retries among it; 0 is no limit. Time in which it waits for others does not count. A target that takes longer has failed.",
+		example: `timeout = "10m"`},
 }
 
 // attributeIndex finds an attribute in the table by its name.

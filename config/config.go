@@ -190,7 +190,9 @@ type Target struct {
 	Entitlements     []string
 	ExtraHosts       []KeyValue
 	Policy           []Policy
-	DependsOn        []Ref // targets and groups to be built and exported before this one
+	DependsOn        []Ref         // targets and groups to be built and exported before this one
+	Weight           int           // slots of --jobs that the target takes; 0 unless set, which is 1
+	Timeout          time.Duration // for building and exporting; 0 is no limit
 
 	DeclRange hcl.Range            // the header of the block
 	AttrRange map[string]hcl.Range // by attribute name: where the value that won was written; absent if nothing set it

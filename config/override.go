@@ -258,8 +258,11 @@ func (ev *evaluator) override(t *instance, i int, m *merger, o *override) bool {
 	switch a.set {
 	case setText:
 		m.val = any(o.text)
-		if i == attrContext {
+		switch {
+		case i == attrContext:
 			m.val = contextPath{o.text, nil}
+		case a.kind.parse != nil:
+			m.val = a.kind.parse(f, []string{o.text})
 		}
 	case setBool:
 		b, _ := strconv.ParseBool(o.text)

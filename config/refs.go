@@ -113,7 +113,7 @@ func (b *deepScope) target(ref hcl.Traversal) {
 	b.put("target", name, "", cty.NilVal)
 	if len(ref) < 3 {
 		for i := range attributes {
-			if i != attrMatrix && i != attrVariants && i != attrDependsOn { // what bake's has
+			if i != attrMatrix && i != attrVariants && i != attrDependsOn && i < attrWeight { // what bake's has
 				b.attr(name, t, i)
 			}
 		}
