@@ -7,6 +7,7 @@ package exec
 
 import (
 	"context"
+	"time"
 
 	"github.com/kilnbuild/kiln/graph"
 )
@@ -25,8 +26,8 @@ type Solver interface {
 // for: letting go only after the last reader, and exporting only then, would
 // deadlock.
 type Result interface {
-	// Export writes the outputs of the target. It is called at most once,
-	// possibly while others read the result.
+	// Export writes the outputs of the target. It is called at most once, but
+	// again after a NetworkError; possibly while others read the result.
 	Export(ctx context.Context) (Output, error)
 	// Close lets go of the result. It is called exactly once, after Export
 	// (if that is called) and after the last reader is done.
@@ -53,20 +54,31 @@ const (
 // Options change how Run goes about its work. The zero value builds as many
 // nodes at once as are ready and stops at the first failure.
 type Options struct {
-	Jobs int // most nodes solved or exported at once; 0 is no limit
+	Jobs int // most nodes solved or exported at once, each counted with its weight; 0 is no limit
 	Mode Mode
 	Sink Sink // nil drops the events
+	// Expect tells how long a node took in an earlier run, if that is known;
+	// nil knows of none. A node that is not known is taken for an ordinary one.
+	Expect func(*graph.Node) (Estimate, bool)
 }
+
+// An Estimate is how long a node may take.
+type Estimate struct{ Solve, Export time.Duration }
 
 // Run builds every node of g: it solves a node when all its Needs are solved
 // and all it comes After is exported, exports it at once, and closes its
-// result when that is over and all who read it are closed. Where Jobs limits,
-// the node with the longest chain of others waiting for it goes first.
+// result when that is over and all who read it are closed.
+//
+// Where Jobs limits, the node goes first that begins the longest chain, in
+// time: its own and that of those that wait for it. One that has no room yet,
+// by its weight, is not overtaken. One that is heavier than Jobs runs alone.
 //
 // With DeferOutput, a node that another comes After is exported when all are
 // solved that do not wait for an export themselves, stage by stage.
 //
-// A failure that ctx's end caused counts as Cancelled. A panic of the Solver
+// A failure that ctx's end caused counts as Cancelled, but with a TimeoutError
+// it is the node's own: it was at work when its time, or the run's, was up. A
+// panic of the Solver
 // is a failure of its node. The outcomes are in the order of g.Nodes, one for
 // each, whatever the error. The error joins the errors of all nodes that
 // Failed, in that order, and ctx's cause if that cancelled any.

@@ -17,29 +17,33 @@ import (
 // A fake builds nodes in virtual time: a second for a solve and one for an
 // export, unless said otherwise. It records what happens and what is wrong.
 type fake struct {
-	mu      sync.Mutex // guards all below
-	log     []string   // "+name" solve begins, "=name" solved, ">name" exported, "-name" closed
-	wrong   []string
-	busy    int // solves and exports under way
-	most    int // the most at once
-	solved  map[string]bool
-	closed  map[string]int
-	export  map[string]bool
-	slow    map[string]time.Duration // more time for the solve
-	lag     map[string]time.Duration // more time for the export
-	fails   map[string]error         // of the solve
-	unmoved map[string]error         // of the export
-	does    map[string]func()        // in the solve
-	deaf    map[string]bool          // takes no notice of a cancellation
+	mu       sync.Mutex // guards all below
+	log      []string   // "+name" solve begins, "=name" solved, ">name" exported, "-name" closed
+	wrong    []string
+	busy     int            // solves and exports under way
+	most     int            // the most at once
+	weights  map[string]int // of nodes; 0 is 1
+	load     int            // their sum for what is under way
+	heaviest int            // the most of it
+	solved   map[string]bool
+	closed   map[string]int
+	export   map[string]bool
+	slow     map[string]time.Duration // more time for the solve
+	lag      map[string]time.Duration // more time for the export
+	fails    map[string]error         // of the solve
+	unmoved  map[string]error         // of the export
+	does     map[string]func()        // in the solve
+	deaf     map[string]bool          // takes no notice of a cancellation
 }
 
 // work takes its time and counts how much goes on at once.
 func (f *fake) work(ctx context.Context, name string, d time.Duration) error {
 	f.mu.Lock()
 	f.busy++
-	f.most = max(f.most, f.busy)
+	f.load += max(1, f.weights[name])
+	f.most, f.heaviest = max(f.most, f.busy), max(f.heaviest, f.load)
 	f.mu.Unlock()
-	defer func() { f.mu.Lock(); f.busy--; f.mu.Unlock() }()
+	defer func() { f.mu.Lock(); f.busy--; f.load -= max(1, f.weights[name]); f.mu.Unlock() }()
 	if f.deaf[name] {
 		ctx = context.WithoutCancel(ctx)
 	}
@@ -51,8 +55,9 @@ func (f *fake) work(ctx context.Context, name string, d time.Duration) error {
 	}
 }
 
-func (f *fake) Solve(ctx context.Context, n *graph.Node, in map[string]Result, _ Sink) (Result, error) {
+func (f *fake) Solve(ctx context.Context, n *graph.Node, in map[string]Result, sink Sink) (Result, error) {
 	f.begins(n, in)
+	sink.Event(Event{Node: n.Name(), Kind: VertexKind, Vertex: &Vertex{Digest: n.Name(), Name: "RUN " + n.Name(), Started: time.Now()}})
 	if do := f.does[n.Name()]; do != nil {
 		do()
 	}
@@ -177,7 +182,7 @@ func parse(t *testing.T, text string) *graph.Graph {
 
 func isComma(r rune) bool { return r == ',' }
 
-// A recorder is a Sink that keeps events as "kind name".
+// A recorder is a Sink that keeps events, but those of steps, as "kind name".
 type recorder struct {
 	mu     sync.Mutex
 	events []string
@@ -185,6 +190,9 @@ type recorder struct {
 }
 
 func (r *recorder) Event(e Event) {
+	if e.Kind == VertexKind {
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events = append(r.events, string(e.Kind)+" "+e.Node)

@@ -41,7 +41,7 @@ type Outcome struct {
 }
 
 // Times of a node, by kiln's clock. A zero time was not reached.
-type Times struct{ Queued, Started, Solved, Finished time.Time }
+type Times struct{ Queued, Started, Solved, Exporting, Finished time.Time }
 
 // A SkipError says which need kept a node from being built.
 type SkipError struct {

@@ -21,7 +21,7 @@ type run struct {
 	opts    Options
 	works   []*work // in the order of the graph
 	ready   queue
-	running int // solves and exports under way
+	running int // weight of the solves and exports under way
 	open    int // works not yet let go
 	stage   stages
 	stopped error // why nothing new begins; nil while it may
@@ -43,6 +43,7 @@ func newRun(ctx context.Context, g *graph.Graph, s Solver, o Options) *run {
 	r := &run{solver: s, opts: o, reports: make(chan report)}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.works = newWorks(g.Nodes())
+	rankWorks(r.works, o)
 	r.open = len(r.works)
 	r.stage = newStages(r.works)
 	if r.opts.Sink == nil {
@@ -88,18 +89,30 @@ func (r *run) interrupt(ctx context.Context) {
 
 // dispatch starts what may start.
 func (r *run) dispatch() {
-	for r.ready.Len() > 0 && (r.opts.Jobs <= 0 || r.running < r.opts.Jobs) {
-		w := heap.Pop(&r.ready).(*work)
-		switch {
-		case w.phase == waiting && !w.settled:
-			r.running++
+	for r.ready.Len() > 0 {
+		w := r.ready[0]
+		if w.settled || w.phase != waiting && w.phase != solved {
+			heap.Pop(&r.ready)
+			continue
+		}
+		if r.opts.Jobs > 0 && r.running+w.weight > r.opts.Jobs {
+			return // it is next; what is lighter does not overtake it, or it might wait for long
+		}
+		heap.Pop(&r.ready)
+		r.running += w.weight
+		if w.phase == waiting {
 			w.outcome.Times.Started = r.tell(w, Started)
 			r.start(w, solving)
-		case w.phase == solved && !w.settled:
-			r.running++
-			r.start(w, exporting)
+		} else {
+			r.export(w)
 		}
 	}
+}
+
+// export sets a worker to the export of w, whose slots are taken.
+func (r *run) export(w *work) {
+	w.outcome.Times.Exporting = time.Now()
+	r.start(w, exporting)
 }
 
 // start sets a worker to the next phase of w.
@@ -134,10 +147,10 @@ func (r *run) take(rep report) {
 	w := rep.w
 	switch rep.did {
 	case solving:
-		r.running--
+		r.running -= w.weight
 		r.takeSolved(w, rep.result, rep.err)
 	case exporting:
-		r.running--
+		r.running -= w.weight
 		w.outcome.Output = rep.output
 		r.settle(w, rep.err)
 	case closing:
@@ -168,8 +181,8 @@ func (r *run) takeSolved(w *work, result Result, err error) {
 	case r.stopped != nil:
 		r.settle(w, r.stopped)
 	case r.opts.Mode != DeferOutput:
-		r.running++ // the slot of the solve, handed on
-		r.start(w, exporting)
+		r.running += w.weight // the slots of the solve, handed on
+		r.export(w)
 	}
 	r.exportStages()
 }
@@ -215,20 +228,25 @@ func (r *run) settle(w *work, err error) {
 // status tells a failure of the node from the consequence of a stop: once the
 // workers' context is done, only a command that ended by itself counts.
 func (r *run) status(err error) Status {
-	var source *SourceError
+	var timeout *TimeoutError
 	switch {
 	case err == nil:
 		return Built
-	case r.stopped == nil:
+	case r.stopped == nil, errors.As(err, &timeout):
 		return Failed
 	case errors.Is(err, r.stopped), errors.Is(err, context.Canceled):
 		return Cancelled
-	case r.ctx.Err() == nil:
-		return Failed
-	case errors.As(err, &source) && source.ExitCode > 0 && source.ExitCode != killed:
+	case r.ctx.Err() == nil, failedByItself(err):
 		return Failed
 	}
 	return Cancelled
+}
+
+// failedByItself reports whether err is of a command that ended with an error
+// of its own, which no cancellation made.
+func failedByItself(err error) bool {
+	var source *SourceError
+	return errors.As(err, &source) && source.ExitCode > 0 && source.ExitCode != killed
 }
 
 // killed is the exit code of a command ended by SIGKILL, as cancelling does.

@@ -28,7 +28,8 @@ type work struct {
 	needs    []*work
 	needers  []*work // who read this one
 	waiters  []*work // who begin after this one's export
-	priority int     // nodes on the longest chain that waits for this one
+	priority rank    // of the longest chain that begins here
+	weight   int     // of the slots that Jobs allows
 	stage    int     // exports on the longest chain that must come before it
 	waits    int     // for how many solves and exports it still waits
 	readers  int     // needers that are not gone
@@ -60,14 +61,6 @@ func newWorks(nodes []*graph.Node) []*work {
 			w.stage = max(w.stage, m.stage+1)
 		}
 	}
-	for _, w := range slices.Backward(works) {
-		for _, d := range w.needers {
-			w.priority = max(w.priority, d.priority+1)
-		}
-		for _, d := range w.waiters {
-			w.priority = max(w.priority, d.priority+1)
-		}
-	}
 	return works
 }
 
@@ -90,14 +83,14 @@ func (w *work) dependents() []*work {
 }
 
 // A queue holds works that may go on; it is a heap with the one on top that
-// most others wait for.
+// begins the longest chain.
 type queue []*work
 
 func (q queue) Len() int      { return len(q) }
 func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
 func (q queue) Less(i, j int) bool {
 	if q[i].priority != q[j].priority {
-		return q[i].priority > q[j].priority
+		return q[j].priority.less(q[i].priority)
 	}
 	return q[i].at < q[j].at
 }
