@@ -11,6 +11,7 @@ const (
 	VertexKind EventKind = "vertex"   // a step began, moved or ended
 	Log        EventKind = "log"      // a step printed something
 	Warning    EventKind = "warning"  // the frontend or daemon warns
+	Silent     EventKind = "silent"   // nothing was heard of the node or a step of it for long; Silence is set
 	Retrying   EventKind = "retry"    // the network failed the node, and it is tried again; Retry is set
 	Placed     EventKind = "placed"   // one of several builders was chosen for the node, or for the rest of it; Builder is set
 	Solved     EventKind = "solved"   // the result is there, the export may follow
@@ -22,8 +23,10 @@ type Event struct {
 	Time    time.Time
 	Node    string // name of the target; "" if it concerns the run
 	Kind    EventKind
-	Vertex  *Vertex  `json:",omitempty"` // for VertexKind; for Log and Warning the step that spoke, if known
+	Vertex  *Vertex  `json:",omitempty"` // for VertexKind; for Log, Warning and Silent the step that it is about, if known
 	Log     []byte   `json:",omitempty"` // for Log, the bytes; for Warning, the text
+	Caution *Caution `json:",omitempty"` // for Warning, what is known beside the text; may be nil
+	Silence *Silence `json:",omitempty"` // for Silent
 	Retry   *Retry   `json:",omitempty"` // for Retrying
 	Builder string   `json:",omitempty"` // for Placed, the builder's name; with several platforms there may be several
 	Outcome *Outcome `json:"-"`          // for Finished
@@ -38,6 +41,20 @@ type Retry struct {
 	Cause  string        // what went wrong, in one line: "registry.example.com answered 503 Service Unavailable"
 }
 
+// A Caution is a warning of a frontend or of the daemon beside its one line.
+type Caution struct {
+	Level   int           // as the frontend has it; the checks of Dockerfiles are of level 1
+	Detail  []string      // what it means, a sentence each
+	URL     string        // where more is said; "" if nowhere
+	File    string        // that it points into, as the target names it; "" if it points nowhere
+	Source  []byte        // the whole file
+	Ranges  []SourceRange // lines of the file, in the frontend's order
+	Finding string        // the line without the file in front of it, as bake has it
+}
+
+// A SourceRange is some lines of a file, from 1, both included.
+type SourceRange struct{ StartLine, EndLine int }
+
 // A Vertex is one step of BuildKit's graph, as its progress tells it.
 type Vertex struct {
 	Digest    string    // of the step's definition, "sha256:" and 64 hex digits
@@ -49,6 +66,10 @@ type Vertex struct {
 	Current   int64     // progress of a transfer: bytes so far
 	Total     int64     // 0 where the daemon doesn't say
 	Internal  bool      // bookkeeping that a person need not see
+	Part      string    // what of the step Current and Total are of: a layer, "pushing layers"; "" is the step itself
+	PartDone  bool      // that part is finished
+	File      string    // Dockerfile that the step is written in, as the target names it; "" if unknown
+	Line      int       // of File, from 1; 0 if unknown
 }
 
 // A Sink takes events. It returns soon and is called from several goroutines.

@@ -53,7 +53,7 @@ func (g *frontendGateway) Warn(_ context.Context, _ digest.Digest, msg string, o
 		g.warned.Store(true)
 		return nil
 	}
-	g.s.router.warn(g.j.name, fmt.Sprintf("%s: %s", g.j.req.Dockerfile, msg), o)
+	g.s.router.warn(g.j.name, msg, o)
 	return nil
 }
 

@@ -139,7 +139,7 @@ func (s *Solver) Solve(ctx context.Context, n *graph.Node, inputs map[string]exe
 	}
 	ctx, stop := s.bound(ctx)
 	defer stop()
-	s.router.join(j.name, sink)
+	s.router.join(j.name, j.req.Dockerfile, sink)
 	r, err := s.solve(ctx, j, inputs)
 	if err != nil {
 		s.router.leave(j.name)

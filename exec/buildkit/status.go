@@ -31,6 +31,8 @@ type router struct {
 	raw    *json.Encoder
 	closed bool
 	sinks  map[string]exec.Sink          // by node, while it is there
+	files  map[string]string             // by node, its Dockerfile as a person names it
+	places map[digest.Digest]place       // where a step is written
 	owners map[digest.Digest][]string    // nodes that asked for a step, in that order
 	names  map[string]string             // of steps without a definition: to nodes
 	known  map[digest.Digest]exec.Vertex // as last told
@@ -40,6 +42,7 @@ type router struct {
 
 func newRouter(raw io.Writer) *router {
 	r := &router{
+		files: map[string]string{}, places: map[digest.Digest]place{},
 		sinks: map[string]exec.Sink{}, owners: map[digest.Digest][]string{}, names: map[string]string{},
 		known: map[digest.Digest]exec.Vertex{}, tails: map[digest.Digest]*tail{}, byName: map[digest.Digest]string{},
 	}
@@ -49,9 +52,12 @@ func newRouter(raw io.Writer) *router {
 	return r
 }
 
-func (r *router) join(node string, sink exec.Sink) {
+// join gives the events of a node to a sink. Dockerfile is where its steps
+// are written.
+func (r *router) join(node, dockerfile string, sink exec.Sink) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.files[node] = dockerfile
 	if sink != nil {
 		r.sinks[node] = sink
 	}
@@ -73,7 +79,34 @@ func (r *router) claim(node string, def *pb.Definition) {
 		if !slices.Contains(r.owners[d], node) {
 			r.owners[d] = append(r.owners[d], node)
 		}
+		if _, ok := r.places[d]; !ok {
+			r.places[d] = place{node, def.Source}
+		}
 	}
+}
+
+// A place leads to where a step is written: in the Dockerfile of the node
+// that asked for it first, at a line that its definition tells.
+type place struct {
+	node   string
+	source *pb.Source
+}
+
+// locate returns the Dockerfile and line of a step, "" and 0 if unknown. The
+// caller holds the lock.
+func (r *router) locate(d digest.Digest) (file string, line int) {
+	p := r.places[d]
+	if p.source == nil {
+		return "", 0
+	}
+	for _, loc := range p.source.Locations[d.String()].GetLocations() {
+		for _, rng := range loc.Ranges {
+			if start := int(rng.GetStart().GetLine()); start > 0 && (line == 0 || start < line) {
+				file, line = r.files[p.node], start
+			}
+		}
+	}
+	return file, line
 }
 
 // expect says that the step of that name is made for node.
@@ -170,7 +203,11 @@ func (r *router) route(st *client.SolveStatus, node func(digest.Digest, string) 
 	}
 	for _, w := range st.Warnings {
 		known := r.known[w.Vertex]
-		r.send(exec.Event{Node: node(w.Vertex, known.Name), Kind: exec.Warning, Vertex: &known, Log: w.Short})
+		if known.Digest == "" {
+			known.Digest = w.Vertex.String()
+		}
+		to := node(w.Vertex, known.Name)
+		r.send(exec.Event{Node: to, Kind: exec.Warning, Vertex: &known, Log: r.redact.bytes(w.Short), Caution: r.caution(to, w)})
 	}
 }
 
@@ -185,6 +222,7 @@ func (r *router) vertex(v *client.Vertex, node string) {
 	if v.Completed != nil {
 		e.Completed = *v.Completed
 	}
+	e.File, e.Line = r.locate(v.Digest)
 	r.known[v.Digest] = e
 	r.send(exec.Event{Node: node, Kind: exec.VertexKind, Vertex: &e})
 }
@@ -202,7 +240,7 @@ func (r *router) transfer(s *client.VertexStatus, node func(digest.Digest, strin
 	if !ok {
 		return
 	}
-	e.Current, e.Total = s.Current, s.Total
+	e.Current, e.Total, e.Part, e.PartDone = s.Current, s.Total, r.redact.text(s.ID), s.Completed != nil
 	r.send(exec.Event{Time: s.Timestamp, Node: node(s.Vertex, e.Name), Kind: exec.VertexKind, Vertex: &e})
 }
 
@@ -237,18 +275,40 @@ func (r *router) send(e exec.Event) {
 }
 
 // warn tells a warning of the frontend that runs in kiln.
-func (r *router) warn(node, text string, o gateway.WarnOpts) {
+func (r *router) warn(node, finding string, o gateway.WarnOpts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return
 	}
-	text = r.redact.text(text)
+	finding = r.redact.text(finding)
+	text := r.files[node] + ": " + finding
+	w := &client.VertexWarning{Level: o.Level, Short: []byte(finding), Detail: o.Detail, URL: o.URL, SourceInfo: o.SourceInfo, Range: o.Range}
 	if r.raw != nil {
-		w := &client.VertexWarning{Level: o.Level, Short: []byte(text), Detail: o.Detail, URL: o.URL, SourceInfo: o.SourceInfo, Range: o.Range}
 		_ = r.raw.Encode(&client.SolveStatus{Warnings: []*client.VertexWarning{w}})
 	}
-	r.send(exec.Event{Node: node, Kind: exec.Warning, Log: []byte(text)})
+	r.send(exec.Event{Node: node, Kind: exec.Warning, Log: []byte(text), Caution: r.caution(node, w)})
+}
+
+// caution returns what a warning about a node says beside its line. The
+// caller holds the lock.
+func (r *router) caution(node string, w *client.VertexWarning) *exec.Caution {
+	c := &exec.Caution{Level: w.Level, URL: r.redact.text(w.URL), Finding: r.redact.text(string(w.Short))}
+	for _, d := range w.Detail {
+		c.Detail = append(c.Detail, r.redact.text(string(d)))
+	}
+	if w.SourceInfo == nil || len(w.Range) == 0 {
+		return c
+	}
+	c.File, c.Source = r.files[node], r.redact.bytes(w.SourceInfo.Data)
+	if c.File == "" {
+		c.File = w.SourceInfo.Filename
+	}
+	for _, rng := range w.Range {
+		start := int(rng.GetStart().GetLine())
+		c.Ranges = append(c.Ranges, exec.SourceRange{StartLine: start, EndLine: max(start, int(rng.GetEnd().GetLine()))})
+	}
+	return c
 }
 
 // settle waits, not for long, until the end of a failed step was told: the
