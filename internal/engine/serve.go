@@ -68,7 +68,8 @@ func serve(ctx context.Context, o Options, lock *os.File, ready func()) error {
 	if err := makeRoot(o); err != nil {
 		return err
 	}
-	os.Setenv("TMPDIR", o.tmp()) // as command does, for an engine started by hand
+	clearEnviron()
+	os.Setenv("TMPDIR", o.tmp()) // both as command does, for an engine started by hand
 	d, err := newDaemon(ctx, o)
 	if err != nil {
 		return err
@@ -145,7 +146,7 @@ func listen(o Options) (net.Listener, error) {
 func setLog(o Options, w io.Writer) {
 	logrus.SetOutput(w)
 	log.SetOutput(w) // Quiet may have silenced both
-	logrus.SetFormatter(&logrus.TextFormatter{FullTimestamp: true, DisableColors: true})
+	logrus.SetFormatter(&discreet{logrus.TextFormatter{FullTimestamp: true, DisableColors: true}})
 	if level, err := logrus.ParseLevel(o.LogLevel); err == nil {
 		logrus.SetLevel(level)
 	}

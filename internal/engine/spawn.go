@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	osexec "os/exec"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -89,12 +88,7 @@ func command(o Options) (*process, error) {
 		return nil, err
 	}
 	cmd := osexec.Command(self, "engine", "serve")
-	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "KILN_") && !strings.HasPrefix(kv, "NOTIFY_SOCKET=") {
-			cmd.Env = append(cmd.Env, kv)
-		}
-	}
-	cmd.Env = append(cmd.Env, o.environ()...)
+	cmd.Env = append(environOf(os.Environ()), o.environ()...)
 	cmd.Env = append(cmd.Env, "TMPDIR="+o.tmp()) // BuildKit's temporary mounts are then found and cleared by sweep
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	return &process{cmd}, nil
