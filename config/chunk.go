@@ -54,10 +54,7 @@ func parsePieces(f File) []*hclsyntax.Body {
 	for range min(runtime.GOMAXPROCS(0), len(pieces)) {
 		workers.Go(func() {
 			for i := range next {
-				file, diags := hclsyntax.ParseConfig(pieces[i].text, f.Name, pieces[i].start)
-				if !diags.HasErrors() {
-					bodies[i], _ = file.Body.(*hclsyntax.Body)
-				}
+				bodies[i] = readPiece(pieces[i], f.Name)
 			}
 		})
 	}
@@ -75,6 +72,19 @@ func parsePieces(f File) []*hclsyntax.Body {
 		}
 	}
 	return bodies
+}
+
+// readPiece returns nil for a piece with an error.
+func readPiece(p piece, name string) *hclsyntax.Body {
+	if body := readQuickly(p, name); body != nil {
+		return body
+	}
+	file, diags := hclsyntax.ParseConfig(p.text, name, p.start)
+	if diags.HasErrors() {
+		return nil
+	}
+	body, _ := file.Body.(*hclsyntax.Body)
+	return body
 }
 
 // A piece is a run of whole items of a file.
