@@ -198,8 +198,8 @@ func TestKillEngine(t *testing.T) {
 	if err := syscall.Kill(s.enginePID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if code := r.ends(5 * time.Second); code != 1 {
-		t.Errorf("exit code %d, want 1", code)
+	if code := r.ends(5 * time.Second); code != 3 {
+		t.Errorf("exit code %d, want 3", code)
 	}
 	if !strings.Contains(r.text(), "daemon was lost") {
 		t.Errorf("kiln does not tell that its engine is gone:\n%s", r.text())

@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,12 +47,23 @@ type DialOptions struct {
 	// Timeout is how long the daemon may take to answer; 0 is two minutes,
 	// for a daemon can be busy with the records of an earlier build.
 	Timeout time.Duration
+	// Name is what the daemon is called where it is told of; "" is Addr.
+	Name string
+	// Hint says in sentences what can be done when the daemon is lost in the
+	// middle of a run: where its log is, how to start another. "" is what
+	// holds for any.
+	Hint string
 }
+
+// lostHint is what can be done about any daemon.
+const lostHint = "Its log may say why; then build again, or name another builder"
 
 // A Conn is a connection to a daemon that answers. Goroutines may share it.
 type Conn struct {
 	client  *client.Client
 	addr    string
+	name    string // for messages
+	hint    string // what to do if it is lost
 	version string
 	workers []*client.WorkerInfo
 }
@@ -73,7 +85,7 @@ func Dial(ctx context.Context, o DialOptions) (*Conn, error) {
 	if err != nil {
 		return nil, noDaemon(o.Addr, err)
 	}
-	conn := &Conn{client: c, addr: o.Addr}
+	conn := &Conn{client: c, addr: o.Addr, name: cmp.Or(o.Name, o.Addr), hint: cmp.Or(o.Hint, lostHint)}
 	if err := conn.hello(ctx); err != nil {
 		c.Close()
 		return nil, noDaemon(o.Addr, d.explain(ctx, err))
@@ -125,8 +137,9 @@ func (c *Conn) Platforms() []string {
 // Close ends the connection.
 func (c *Conn) Close() error { return c.client.Close() }
 
-// alive asks the daemon for a sign of life.
-func (c *Conn) alive(ctx context.Context) error {
+// Alive asks the daemon for a sign of life. A daemon that is frozen keeps the
+// connection open and does not answer until ctx is done.
+func (c *Conn) Alive(ctx context.Context) error {
 	_, err := c.client.Info(ctx)
 	if status.Code(err) == codes.Unimplemented {
 		return nil // an answer all the same

@@ -45,10 +45,10 @@ func (s *Solver) checkLost(err error) error {
 	}
 	ctx, cancel := context.WithTimeout(s.run, 2*time.Second)
 	defer cancel()
-	if s.conn.alive(ctx) == nil {
+	if s.conn.Alive(ctx) == nil {
 		return nil // it was a registry, or another that the daemon talks to
 	}
-	s.lost(fmt.Errorf("it died, or broke the connection off; its log may say why: %w", err))
+	s.lost(fmt.Errorf("%w: %w", errBroken, err))
 	return context.Cause(s.run)
 }
 
@@ -178,10 +178,4 @@ func stageAt(dockerfile []byte, line int) string {
 }
 
 // lost ends the run because the daemon is gone.
-func (s *Solver) lost(err error) {
-	if s.conn.addr == "" {
-		s.cancel(fmt.Errorf("%w: %w", ErrDaemonLost, err))
-		return
-	}
-	s.cancel(fmt.Errorf("%w: %s: %w", ErrDaemonLost, redactURL(s.conn.addr), err))
-}
+func (s *Solver) lost(err error) { s.cancel(s.conn.lost(err)) }

@@ -48,7 +48,7 @@ func (s *Solver) open(opt client.SolveOpt, status chan *client.SolveStatus) (*op
 		case <-b.let:
 		default:
 			if s.run.Err() == nil && b.err != nil {
-				s.lost(fmt.Errorf("it died, or broke the connection off; its log may say why: %w", b.err))
+				s.lost(fmt.Errorf("%w: %w", errBroken, b.err))
 			}
 		}
 	}()

@@ -45,6 +45,7 @@ type Options struct {
 	Lower        LowerOptions // Stored is set by Open where there is a Store
 	// Frontend sends every Dockerfile to the daemon's own frontend.
 	Frontend bool
+	Health   Health // how closely the daemon is watched
 }
 
 // A Solver builds the nodes of one graph on one daemon. It implements

@@ -70,21 +70,58 @@ func TestDaemonKilled(t *testing.T) {
 	}
 }
 
-// TestDaemonFrozen: the daemon keeps its connections, and says nothing.
+// TestDaemonFrozen: the daemon keeps its connections, and says nothing. It is
+// told which one it is, since when, and what to do.
 func TestDaemonFrozen(t *testing.T) {
 	d := testenv.Start(t)
 	dir := sleeper(t)
-	var frozen moment
-	s := &session{addr: d.Addr, dir: dir, targets: []*config.Target{{Name: "app", Args: kv("N", "2")}},
-		sink: afterLog(func() { frozen.set(); d.Signal(t, syscall.SIGSTOP) })}
-	_, err := s.run(t, t.Context())
-	if !errors.Is(err, buildkit.ErrDaemonLost) || !strings.Contains(err.Error(), "has not answered for") {
-		t.Errorf("error is %v", err)
+	conn, err := buildkit.Dial(t.Context(), buildkit.DialOptions{Addr: d.Addr, Name: "the test's engine", Hint: "Wake it up"})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if took := frozen.since(); took > 25*time.Second {
+	t.Cleanup(func() { conn.Close() })
+	var frozen moment
+	s := &session{conn: conn, dir: dir, targets: []*config.Target{{Name: "app", Args: kv("N", "2")}},
+		opt:  buildkit.Options{Health: buildkit.Health{Every: 100 * time.Millisecond, Limit: 3 * time.Second}},
+		sink: afterLog(func() { frozen.set(); d.Signal(t, syscall.SIGSTOP) })}
+	_, err = s.run(t, t.Context())
+	if !errors.Is(err, buildkit.ErrDaemonLost) {
+		t.Fatalf("error is %v", err)
+	}
+	for _, want := range []string{"the test's engine: it has not answered since ", "it is stopped", ". Wake it up"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %v", want, err)
+		}
+	}
+	if took := frozen.since(); took > 20*time.Second || took < 3*time.Second {
 		t.Errorf("told after %v", took)
 	}
 	t.Logf("after %v: %v", frozen.since(), err)
+}
+
+// TestDaemonPaused: a daemon that answers late, but in time, is not lost.
+func TestDaemonPaused(t *testing.T) {
+	d := testenv.Start(t)
+	conn := dial(t, d.Addr)
+	d.Signal(t, syscall.SIGSTOP)
+	ctx, cancel := context.WithCancel(t.Context())
+	watched := make(chan error, 1)
+	go func() {
+		watched <- conn.Watch(ctx, buildkit.Health{Every: 10 * time.Millisecond, Limit: time.Minute})
+	}()
+	asked, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer stop()
+	if err := conn.Alive(asked); err == nil {
+		t.Error("a stopped daemon answers")
+	}
+	d.Signal(t, syscall.SIGCONT)
+	if err := conn.Alive(t.Context()); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-watched; err != nil {
+		t.Error(err)
+	}
 }
 
 // TestInterrupted: the run ends with the cause of its context, soon, and the

@@ -142,13 +142,22 @@ func (a *app) connect(ctx context.Context, c builderChoice) (*builder, error) {
 	if e.Note != "" {
 		fmt.Fprintln(a.Err, "note:", e.Note)
 	}
-	b, err := a.dial(ctx, buildkit.DialOptions{Dialer: e.Dial}, name, e.Close)
+	b, err := a.dial(ctx, buildkit.DialOptions{Dialer: e.Dial, Name: name, Hint: engineHint(e.Status, engine.Log(o))}, name, e.Close)
 	if err != nil {
 		e.Close()
 		return nil, err
 	}
 	b.own = true
 	return b, nil
+}
+
+// engineHint says what can be done about kiln's own engine when it is lost in
+// the middle of a run.
+func engineHint(s engine.Status, log string) string {
+	if s.InProcess {
+		return "Build again"
+	}
+	return fmt.Sprintf("Its process is %d and its log %s; `kiln engine stop --force` ends it, and the next build starts another", s.PID, log)
 }
 
 func (a *app) dial(ctx context.Context, o buildkit.DialOptions, name string, end func()) (*builder, error) {

@@ -113,7 +113,7 @@ func rootCommand(a *app) *cobra.Command {
 independent in parallel, with one shared layer cache.
 
 Exit codes: 0 done; 1 a target failed; 2 bad usage or a bad file, nothing was
-started; 3 no builder could be reached; 130 interrupted.`,
+started; 3 no builder could be reached, or it was lost; 130 interrupted.`,
 		Example: `  kiln build                 build the default group of the nearest build.hcl
   kiln build api --print     show what building api would do`,
 		SilenceUsage:               true,

@@ -15,7 +15,7 @@ const (
 	codeDone        = 0
 	codeFailed      = 1   // a target failed
 	codeUsage       = 2   // bad usage or bad file; nothing was started
-	codeNoBuilder   = 3   // no builder could be reached
+	codeNoBuilder   = 3   // no builder could be reached, or it was lost during the build
 	codeInterrupted = 130 // by SIGINT or SIGTERM
 )
 

@@ -77,7 +77,7 @@ func (a *app) solve(ctx context.Context, p *plan, b *builder) ([]exec.Outcome, [
 	outcomes, err := exec.Run(ctx, p.graph, solver, exec.Options{Jobs: p.jobs.parallel, Mode: p.jobs.mode, Sink: sink})
 	err = errors.Join(err, solver.Close())
 	display.Finish(outcomes)
-	return outcomes, sink.sorted(), runError(ctx, err, p.display)
+	return outcomes, sink.sorted(), runError(ctx, err, outcomes, p.display)
 }
 
 // openError words why a run could not begin: what the user wrote, or the
@@ -92,15 +92,31 @@ func (a *app) openError(err error, p *plan) error {
 
 // runError is the error of a run. The display has told it, unless it is one
 // that tells nothing.
-func runError(ctx context.Context, err error, mode progress.Mode) error {
+func runError(ctx context.Context, err error, outcomes []exec.Outcome, mode progress.Mode) error {
 	if err == nil {
 		return nil
 	}
 	code := codeFailed
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		code = codeInterrupted
+	case lostBuilder(outcomes):
+		code = codeNoBuilder
 	}
 	return &exitError{code: code, err: err, told: mode != progress.RawJSON}
+}
+
+// lostBuilder reports whether nothing failed but for the builder, which was
+// lost.
+func lostBuilder(outcomes []exec.Outcome) bool {
+	lost := false
+	for _, o := range outcomes {
+		if o.Status == exec.Failed && !errors.Is(o.Err, buildkit.ErrDaemonLost) {
+			return false
+		}
+		lost = lost || o.Status == exec.Failed
+	}
+	return lost
 }
 
 func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
