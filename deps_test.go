@@ -28,16 +28,17 @@ type listed struct {
 // of those that are in it unless they say so. A new arrow is a decision: write
 // it down in docs/decisions.
 var mayImport = map[string][]string{
-	"config":            {},
-	"graph":             {"config"},
-	"exec":              {"config", "graph"},
-	"exec/buildkit":     {"config", "exec", "graph"},
-	"internal/diag":     {"config"},
-	"internal/progress": {"config", "exec", "graph", "internal/diag"},
-	"internal/engine":   {},
-	"internal/store":    {},
-	"internal/gitfacts": {},
-	"cmd/kiln":          {"internal/cli"},
+	"config":             {},
+	"graph":              {"config"},
+	"exec":               {"config", "graph"},
+	"exec/buildkit":      {"config", "exec", "graph"},
+	"internal/diag":      {"config"},
+	"internal/progress":  {"config", "exec", "graph", "internal/diag"},
+	"internal/engine":    {},
+	"internal/store":     {},
+	"internal/durations": {"config", "exec", "graph"},
+	"internal/gitfacts":  {},
+	"cmd/kiln":           {"internal/cli"},
 }
 
 // list returns our packages, by path within the module.

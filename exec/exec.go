@@ -59,6 +59,7 @@ type Options struct {
 	Sink Sink // nil drops the events
 	// Expect tells how long a node took in an earlier run, if that is known;
 	// nil knows of none. A node that is not known is taken for an ordinary one.
+	// It is asked before anything begins, and only where Jobs limits.
 	Expect func(*graph.Node) (Estimate, bool)
 }
 

@@ -50,7 +50,7 @@ func expected(works []*work, o Options) []Estimate {
 	known := make([]bool, len(works))
 	var all []Estimate
 	for _, w := range works {
-		if o.Expect == nil {
+		if o.Expect == nil || o.Jobs <= 0 { // then the order is nothing
 			break
 		}
 		if e, ok := o.Expect(w.node); ok {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -23,13 +24,12 @@ import (
 type buildOptions struct {
 	definitionFlags
 	builderFlags
+	scheduleFlags
 	short shortFlags // --push, --load and the other flags that stand for overrides
 
 	print        bool
 	list         string
 	variant      string
-	jobs         string
-	keepGoing    bool
 	metadataFile string
 	progress     string
 	json         bool
@@ -38,12 +38,11 @@ type buildOptions struct {
 func (o *buildOptions) register(f *pflag.FlagSet) {
 	o.definitionFlags.register(f)
 	o.builderFlags.register(f)
+	o.scheduleFlags.register(f)
 	o.short.register(f)
 	f.BoolVar(&o.print, "print", false, "print the resolved definition as JSON and build nothing")
 	f.StringVar(&o.list, "list", "", "list `targets` or variables and build nothing; type=targets,format=json for JSON")
 	f.StringVar(&o.variant, "variant", "", "of every requested target that has variants, build the one of this `name`")
-	f.StringVarP(&o.jobs, "jobs", "j", "", "most targets built at once, or mode=fail-fast|defer-error|defer-output,parallel=`N`")
-	f.BoolVarP(&o.keepGoing, "keep-going", "k", false, "after a failure, go on with what does not need the failed target")
 	f.StringVar(&o.metadataFile, "metadata-file", "", "write the results' metadata to this `file` as JSON")
 	f.StringVar(&o.progress, "progress", "auto", "how to show progress: `auto`, tty, plain, quiet or rawjson")
 	f.BoolVar(&o.json, "json", false, "print the results as JSON objects, one a line")
@@ -67,6 +66,7 @@ name, the one called default. A target that several need is built once.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			o.short.changed(c.Flags())
+			o.setRetries = c.Flags().Changed("retries")
 			for _, kind := range []string{"targets", "variables"} {
 				if c.Flags().Changed("list-" + kind) {
 					fmt.Fprintf(a.Err, "--list-%s is deprecated: use --list=%s\n", kind, kind)
@@ -103,13 +103,13 @@ func (a *app) build(ctx context.Context, o buildOptions, args []string) error {
 // A plan is what to build and how, before anything runs.
 type plan struct {
 	*definition
-	graph   *graph.Graph
-	jobs    jobs
-	builder builderChoice
-	b       *builder // connected already, where the definition came through it
-	display progress.Mode
-	lower   buildkit.LowerOptions
-	call    callSpec
+	graph    *graph.Graph
+	schedule schedule
+	builder  builderChoice
+	b        *builder // connected already, where the definition came through it
+	display  progress.Mode
+	lower    buildkit.LowerOptions
+	call     callSpec
 }
 
 // plan checks the options, reads the definition, and selects what was asked
@@ -117,8 +117,8 @@ type plan struct {
 func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, error) {
 	p := &plan{}
 	var err error
-	if p.jobs, err = o.jobsOf(); err != nil {
-		return nil, usagef("%w", err)
+	if p.schedule, err = a.scheduleOf(o.scheduleFlags); err != nil {
+		return nil, err
 	}
 	if p.display, err = a.progressMode(o.progress); err != nil {
 		return nil, err
@@ -130,6 +130,7 @@ func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, e
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
+	short = append(short, o.scheduleFlags.overrides()...)
 	if p.call, err = parseCall(o.short.call); err != nil {
 		return nil, usagef("%w", err)
 	}
@@ -158,6 +159,9 @@ func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, e
 		return p, err
 	}
 	p.lower, err = a.lowerOptions(ctx)
+	var diags hcl.Diagnostics
+	p.lower.Proxies, diags = buildkit.PlainProxies(targetsOf(p.graph), p.lower.Proxies)
+	a.tell(diags, p.files)
 	p.lower.GitAuth = a.gitAuth(p.url)
 	return p, err
 }
@@ -176,14 +180,6 @@ func (a *app) define(ctx context.Context, o buildOptions, source remoteSource, s
 	}
 	p.definition, err = a.loadRemote(ctx, p.b, source, o.definitionFlags, short)
 	return err
-}
-
-func (o buildOptions) jobsOf() (jobs, error) {
-	j, err := parseJobs(o.jobs)
-	if o.keepGoing && j.mode == exec.FailFast {
-		j.mode = exec.KeepGoing
-	}
-	return j, err
 }
 
 // selected narrows the definition to what the arguments name.

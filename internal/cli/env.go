@@ -44,6 +44,7 @@ var otherVariables = []reference.Variable{
 	{Name: "BUILDX_BAKE_GIT_ADVICE", Topic: "Remote definitions", Doc: "true: let git print its advice", Default: "false"},
 	{Name: "BUILDX_BAKE_ENTITLEMENTS_FS", Topic: "Privileges", Doc: "false: builds may read and write files anywhere without --allow", Default: "true"},
 	{Name: "BAKE_ALLOW_REMOTE_FS_ACCESS", Topic: "Privileges", Doc: "true: the same, for remote definitions only, if BUILDX_BAKE_ENTITLEMENTS_FS says nothing", Default: "false"},
+	{Name: "KILN_RETRIES", Topic: "The run", Doc: "how often to try again what the network failed, where --retries does not say", Default: "2"},
 	{Name: "BUILDX_NO_DEFAULT_ATTESTATIONS", Topic: "Results", Doc: "true: no provenance but what a target asks for", Default: "false"},
 	{Name: "BUILDX_GIT_INFO", Topic: "Results", Doc: "false: provenance does not say commit and repository", Default: "true"},
 	{Name: "BUILDX_GIT_LABELS", Topic: "Results", Doc: "true: labels of the image say commit and repository", Default: "false"},

@@ -19,10 +19,21 @@ var modes = []struct {
 	{"defer-output", exec.DeferOutput},
 }
 
+// modeName is the name of a mode.
+func modeName(mode exec.Mode) string {
+	for _, m := range modes {
+		if m.mode == mode {
+			return m.name
+		}
+	}
+	return ""
+}
+
 // A jobs is the value of --jobs.
 type jobs struct {
 	parallel int // 0 is no limit
 	mode     exec.Mode
+	named    bool // the mode was given
 }
 
 // parseJobs reads "N", "MODE" or a CSV record of mode=MODE (or a bare mode)
@@ -70,7 +81,7 @@ func (j *jobs) set(key, value string) error {
 		var names []string
 		for _, m := range modes {
 			if m.name == value {
-				j.mode = m.mode
+				j.mode, j.named = m.mode, true
 				return nil
 			}
 			names = append(names, m.name)

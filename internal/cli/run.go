@@ -74,7 +74,7 @@ func (a *app) solve(ctx context.Context, p *plan, b *builder) ([]exec.Outcome, [
 		return nil, nil, a.openError(err, p)
 	}
 	sink := &warningSink{Sink: display}
-	outcomes, err := exec.Run(ctx, p.graph, solver, exec.Options{Jobs: p.jobs.parallel, Mode: p.jobs.mode, Sink: sink})
+	outcomes, err := a.schedule(ctx, p, solver, sink, display.Note)
 	err = errors.Join(err, solver.Close())
 	display.Finish(outcomes)
 	return outcomes, sink.sorted(), runError(ctx, err, outcomes, p.display)
