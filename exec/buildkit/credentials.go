@@ -11,6 +11,7 @@ import (
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
 	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/auth"
 	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/session/secrets"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
@@ -39,6 +40,7 @@ func (s *Solver) prepareCredentials() error {
 		errs = append(errs, err)
 	}
 	for _, j := range s.order {
+		c.hide(j)
 		c.defaultSSH(j)
 		if !j.late {
 			if err := c.check(j); err != nil {
@@ -91,14 +93,17 @@ func (c *credentials) shared() []session.Attachable { return slices.Clone(c.offe
 // auth answers registries that ask who is there, from the Docker client's
 // configuration and its credential helpers.
 func (c *credentials) auth() session.Attachable {
-	return authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
-		AuthConfigProvider: authprovider.LoadAuthConfig(c.docker),
-	})
+	return &watchedAuth{
+		AuthServer: authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
+			AuthConfigProvider: authprovider.LoadAuthConfig(c.docker),
+		}).(auth.AuthServer),
+		redact: c.s.redact,
+	}
 }
 
 // of returns what the session of one job offers.
 func (c *credentials) of(j *job) ([]session.Attachable, error) {
-	store := secretStore{s: c.s, by: map[string]kilnconfig.Secret{}}
+	store := secretStore{s: c.s, by: map[string]kilnconfig.Secret{}, logins: j.req.Logins}
 	for _, sec := range j.req.Secrets {
 		store.by[sec.ID] = sec
 	}
@@ -192,8 +197,9 @@ func (c *credentials) clashes(j *job) bool {
 
 // A secretStore answers builds that ask for a secret by its ID.
 type secretStore struct {
-	s  *Solver
-	by map[string]kilnconfig.Secret
+	s      *Solver
+	by     map[string]kilnconfig.Secret
+	logins []Login
 }
 
 // file returns the file of a secret, "" if it comes from the environment.
@@ -213,7 +219,7 @@ func (st secretStore) file(sec kilnconfig.Secret) string {
 func (st secretStore) GetSecret(_ context.Context, id string) ([]byte, error) {
 	sec, ok := st.by[id]
 	if !ok {
-		return nil, fmt.Errorf("secret %s: %w", id, secrets.ErrNotFound)
+		return st.login(id)
 	}
 	if path := st.file(sec); path != "" {
 		data, err := os.ReadFile(path)

@@ -117,24 +117,30 @@ const (
 // web server's, and what the daemon may ask of kiln meanwhile.
 func (r FetchRequest) source() (*llb.State, string, []session.Attachable, error) {
 	keepGitDir := false
+	var login *Login
+	r.URL, login = splitLogin(r.URL)
 	st, isGit, err := dockerui.DetectGitContext(r.URL, &keepGitDir, llb.GitAdvice(r.GitAdvice))
 	if isGit {
 		if err != nil {
 			return nil, "", nil, fmt.Errorf("%s: %w", redactURL(r.URL), err)
 		}
-		access, err := r.gitAccess()
+		access, err := r.gitAccess(login)
 		return st, "", access, err
 	}
 	st, filename, isHTTP := dockerui.DetectHTTPContext(r.URL)
 	if !isHTTP {
 		return nil, "", nil, fmt.Errorf("%s is neither a git repository nor the address of a file", redactURL(r.URL))
 	}
-	return st, filename, nil, nil
+	if login == nil {
+		return st, filename, nil, nil
+	}
+	secret := secretsprovider.FromMap(map[string][]byte{login.ID: []byte(login.Header)})
+	return st, filename, []session.Attachable{secret}, nil
 }
 
 // gitAccess offers the user's credentials to the daemon's git, for the
 // repository's own host only.
-func (r FetchRequest) gitAccess() ([]session.Attachable, error) {
+func (r FetchRequest) gitAccess(login *Login) ([]session.Attachable, error) {
 	var out []session.Attachable
 	u, urlErr := gitutil.ParseURL(r.URL)
 	agent, err := sshprovider.NewSSHAgentProvider([]sshprovider.AgentConfig{{ID: "default", Paths: r.SSH}})
@@ -152,6 +158,9 @@ func (r FetchRequest) gitAccess() ([]session.Attachable, error) {
 		if r.GitHeader != "" {
 			secrets[llb.GitAuthHeaderKey+"."+host] = []byte(r.GitHeader)
 		}
+	}
+	if login != nil {
+		secrets[login.ID] = []byte(login.Header)
 	}
 	return append(out, secretsprovider.FromMap(secrets)), nil
 }

@@ -183,7 +183,7 @@ func (j *job) frontend() bool {
 
 // own reports whether the job needs a build of its own.
 func (j *job) own() bool {
-	return j.frontend() || j.clash || len(j.req.Entitlements) > 0
+	return j.frontend() || j.clash || len(j.req.Entitlements)+len(j.req.Logins) > 0
 }
 
 // attrs returns the frontend attributes with those of the inputs.

@@ -182,6 +182,7 @@ func (l *lowering) localContext(dir string) {
 }
 
 func (l *lowering) remoteContext(url string) {
+	url = l.withoutLogin(url)
 	l.req.Attrs["context"] = url
 	file := l.dockerfileName()
 	switch f, local := strings.CutPrefix(file, cwd); {
@@ -231,7 +232,7 @@ func (l *lowering) namedContexts() {
 		case config.Local:
 			l.localNamed(name, strings.TrimPrefix(from.Path, cwd))
 		default:
-			l.req.Attrs["context:"+name] = from.String()
+			l.req.Attrs["context:"+name] = l.withoutLogin(from.String())
 		}
 	}
 	if len(l.t.Contexts) > 0 {

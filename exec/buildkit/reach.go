@@ -63,7 +63,7 @@ func (j *job) confineSource(src *pb.SourceOp) bool {
 	}
 	changed := false
 	for _, attr := range []string{pb.AttrAuthTokenSecret, pb.AttrAuthHeaderSecret} {
-		if name, ok := src.Attrs[attr]; ok && !slices.ContainsFunc(j.req.Secrets, func(s kilnconfig.Secret) bool { return s.ID == name || strings.HasPrefix(s.ID, name+".") }) {
+		if name, ok := src.Attrs[attr]; ok && !j.hasLogin(name) {
 			delete(src.Attrs, attr)
 			changed = true
 		}
@@ -73,6 +73,12 @@ func (j *job) confineSource(src *pb.SourceOp) bool {
 		changed = true
 	}
 	return changed
+}
+
+// hasLogin reports whether the job has a secret of that name for some host.
+func (j *job) hasLogin(name string) bool {
+	return slices.ContainsFunc(j.req.Secrets, func(s kilnconfig.Secret) bool { return s.ID == name || strings.HasPrefix(s.ID, name+".") }) ||
+		slices.ContainsFunc(j.req.Logins, func(l Login) bool { return strings.HasPrefix(l.ID, name+".") })
 }
 
 func (j *job) hasSecret(id string) bool {

@@ -1,7 +1,10 @@
 package buildkit
 
 import (
+	"cmp"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -21,6 +24,19 @@ func redactURL(text string) string {
 		}
 		return p[1] + hidden + "@"
 	})
+}
+
+// secretName is what the names of variables and arguments have in them that
+// hold a secret; plainName, at their end, says that it is something about one.
+var (
+	secretName = regexp.MustCompile(`(?i)token|passw|secret|api_?key|access_?key|private_?key|credential`)
+	plainName  = regexp.MustCompile(`(?i)_(?:id|name|file|path|dir|url|host|user|type|version|env)$`)
+)
+
+// IsSecretName reports whether the name of a variable or argument says that
+// its value is a secret.
+func IsSecretName(name string) bool {
+	return secretName.MatchString(name) && !plainName.MatchString(name)
 }
 
 // A redactor hides secrets in text.
@@ -46,8 +62,11 @@ func (r *redactor) add(value []byte) {
 			r.values[line] = true
 		}
 	}
+	values := slices.SortedFunc(maps.Keys(r.values), func(a, b string) int { // one may begin with another
+		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
+	})
 	var pairs []string
-	for v := range r.values { // the order does not matter: all become the same
+	for _, v := range values {
 		pairs = append(pairs, v, hidden)
 	}
 	r.replacer = strings.NewReplacer(pairs...)

@@ -22,6 +22,7 @@ type Request struct {
 	CacheFrom    []Cache         `json:",omitempty"`
 	CacheTo      []Cache         `json:",omitempty"`
 	Secrets      []config.Secret `json:",omitempty"`
+	Logins       []Login         `json:"-"` // taken out of addresses
 	SSH          []config.SSH    `json:",omitempty"`
 	Entitlements []string        `json:",omitempty"`
 	Attested     bool            `json:",omitempty"` // some output carries attestations

@@ -345,7 +345,7 @@ func (a *app) explain(lacking []need) {
 	for _, n := range lacking {
 		fmt.Fprintf(a.Err, "  %-32s target %s, %s\n", n.grant, n.target, n.why)
 	}
-	fmt.Fprintf(a.Err, "\nTo grant it, run:\n\n  kiln %s\n\n", strings.Join(withFlags(a.args, flagsFor(lacking)), " "))
+	fmt.Fprintf(a.Err, "\nTo grant it, run:\n\n  kiln %s\n\n", a.discreet(strings.Join(withFlags(a.args, flagsFor(lacking)), " ")))
 }
 
 func flagsFor(lacking []need) []string {

@@ -167,7 +167,7 @@ func (a *app) report(ctx context.Context, err error) int {
 		e = &exitError{code: codeInterrupted, err: e.err, told: e.told}
 	}
 	if !e.told && e.err != nil {
-		fmt.Fprintf(a.Err, "ERROR: %s\n", e.err)
+		fmt.Fprintf(a.Err, "ERROR: %s\n", a.discreet(e.err.Error()))
 	}
 	return e.code
 }

@@ -116,5 +116,6 @@ func (a *app) tell(diags hcl.Diagnostics, files []config.File) {
 	if len(diags) == 0 {
 		return
 	}
-	fmt.Fprint(a.Err, diag.Text(diags, diag.Options{Sources: diag.Files(files), Color: a.colored(a.Err), Width: a.width(a.Err)}))
+	text := diag.Text(diags, diag.Options{Sources: diag.Files(files), Color: a.colored(a.Err), Width: a.width(a.Err)})
+	fmt.Fprint(a.Err, a.discreet(text))
 }

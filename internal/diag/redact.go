@@ -13,6 +13,7 @@ var (
 		regexp.MustCompile(`(?:^|[^A-Za-z0-9_])(?:` + secretName + `)"?\s*[=:]\s*"([^"$]+)"`),
 		regexp.MustCompile(`(?:^|[^A-Za-z0-9_])(?:` + secretName + `)=([^\s"'$,]+)`),
 		regexp.MustCompile(`(?:https?|git)://([^\s/@"$]+)@`),
+		regexp.MustCompile(`[a-z][a-z0-9+.-]*://[^\s/@":$]*:([^\s/@"$]+)@`),
 	}
 )
 
