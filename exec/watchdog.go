@@ -12,7 +12,7 @@ import (
 // A Silence says of what nothing was heard for long. It is no failure, and
 // nothing is done about it: the step may be slow, or stuck.
 type Silence struct {
-	Doing string        // what is waited for: "running `make`", "pulling golang:1.27 from docker.io"
+	Doing string        // what is waited for: "running make", "pulling golang:1.27 from docker.io"
 	Since time.Time     // the last sign of life, by kiln's clock
 	For   time.Duration // from then until now
 	Holds []string      // unfinished targets that cannot go on before it, in the order of the graph
@@ -91,22 +91,23 @@ func (w *Watchdog) Close() {
 	<-w.ended
 }
 
-// Event implements [Sink].
+// Event implements [Sink]. What says nothing new is not passed on.
 func (w *Watchdog) Event(e Event) {
-	w.note(e)
-	w.sink.Event(e)
+	if w.note(e) {
+		w.sink.Event(e)
+	}
 }
 
-// note takes an event for a sign of life, if it is one: a daemon goes on
-// reporting how many bytes of a layer are there when no more come.
-func (w *Watchdog) note(e Event) {
+// note takes an event for a sign of life, and reports whether it is one: a
+// daemon goes on telling how many bytes of a layer are there when no more come.
+func (w *Watchdog) note(e Event) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
 	n := w.index[e.Node]
 	if n == nil {
 		w.heard = now
-		return
+		return true
 	}
 	switch e.Kind {
 	case Queued, Started:
@@ -115,7 +116,7 @@ func (w *Watchdog) note(e Event) {
 		n.phase, n.steps, n.order = e.Kind, nil, nil
 	case VertexKind:
 		if e.Vertex != nil && !n.step(*e.Vertex, now, w.opts.After) {
-			return
+			return false
 		}
 	case Log:
 		if e.Vertex != nil && n.steps[e.Vertex.Digest] != nil {
@@ -124,6 +125,7 @@ func (w *Watchdog) note(e Event) {
 	}
 	n.reset(now, w.opts.After)
 	w.heard = now
+	return true
 }
 
 func (a *alarm) reset(now time.Time, after time.Duration) { a.heard, a.next = now, after }
@@ -148,9 +150,9 @@ func (n *watched) step(v Vertex, now time.Time, after time.Duration) bool {
 	case !running:
 		delete(n.steps, v.Digest)
 		n.order = slices.DeleteFunc(n.order, func(d string) bool { return d == v.Digest })
-		return s != nil || !v.Completed.IsZero()
-	case n.phase == Finished:
-		return false
+		return true
+	case n.phase == Finished: // a late report
+		return true
 	case s == nil:
 		s = &watchedStep{parts: map[string]int64{}}
 		if n.steps == nil {

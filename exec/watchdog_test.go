@@ -38,7 +38,13 @@ func (l *listener) Event(e Event) {
 		time.Since(l.began).Round(time.Second), e.Node, step, s.Doing, s.Since.Sub(l.began), s.For.Round(time.Second), strings.Join(s.Holds, ","))))
 }
 
-// A play is a run whose events a test sends.
+func (l *listener) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all
+}
+
+// A playing is a run whose events a test sends.
 type playing struct {
 	*Watchdog
 	listener *listener
@@ -137,9 +143,13 @@ func TestWatchdog(t *testing.T) {
 		{"a transfer that stops", func(p playing) {
 			p.kind("docs", Started)
 			p.step("docs", "FROM")
+			before := p.listener.count()
 			for range 95 {
 				p.step("docs", "FROM", part("layer", 100))
 				time.Sleep(time.Second)
+			}
+			if n := p.listener.count() - before; n != 2 {
+				panic(fmt.Sprintf("%d events were passed on: one report, and the silence", n))
 			}
 		}, []string{"1m0s docs FROM: doing FROM of docs since 0s for 1m0s"}},
 		{"a step that has not begun is not running", func(p playing) {

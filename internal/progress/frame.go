@@ -172,6 +172,12 @@ func (f frame) row(name, what, right string, nameWidth int) string {
 func (f frame) doing(t *target) string {
 	s := t.current()
 	switch {
+	case t.retry != "":
+		return f.yellow(t.retry)
+	case s != nil && s.silence != nil:
+		return f.silent(s.silence)
+	case s == nil && t.silence != nil:
+		return f.silent(t.silence)
 	case s == nil && !t.solved.IsZero():
 		return "exporting"
 	case s == nil:
@@ -182,6 +188,10 @@ func (f frame) doing(t *target) string {
 		what = fmt.Sprintf("%s/%s  %s", units.HumanSize(float64(s.vertex.Current)), units.HumanSize(float64(s.vertex.Total)), what)
 	}
 	return what
+}
+
+func (f frame) silent(s *exec.Silence) string {
+	return f.yellow("silent for "+took(f.now.Sub(s.Since))) + ": " + silentDoing(s)
 }
 
 // since is when what the target does now began.

@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -26,8 +27,10 @@ type target struct {
 	outcome  *exec.Outcome // nil until it is finished
 	steps    []*step       // in the order in which they were first heard of
 	byDigest map[string]*step
-	loose    step // of logs that no known step wrote; it never begins
-	numbered int  // steps that have a number
+	loose    step          // of logs that no known step wrote; it never begins
+	numbered int           // steps that have a number
+	silence  *exec.Silence // of the target itself; nil since something was heard
+	retry    string        // what is tried again, while that is waited for
 	warnings []string
 }
 
@@ -40,6 +43,7 @@ type step struct {
 	began   time.Time // when it was heard of: the daemon's clock may differ
 	running bool
 	ended   bool
+	silence *exec.Silence // nil since something was heard of the step
 	log     splitter
 	tail    []string // the last lines of the log
 }
@@ -56,6 +60,8 @@ type change struct {
 	ended   bool  // the step ended
 	lines   []string
 	warning string
+	silence string // "silent for 5m00s: running make"
+	retry   string // "trying again in 2.0s (1 of 2): registry.example answered 503"
 }
 
 // event takes an event into account.
@@ -65,6 +71,9 @@ func (m *model) event(e exec.Event) change {
 	}
 	t := m.target(e.Node)
 	c := change{target: t}
+	if e.Kind != exec.Silent {
+		t.silence, t.retry = nil, ""
+	}
 	switch e.Kind {
 	case exec.Started:
 		t.began = e.Time
@@ -72,10 +81,16 @@ func (m *model) event(e exec.Event) change {
 		c = t.vertex(e)
 	case exec.Log:
 		c.step = t.step(e.Vertex)
+		c.step.silence = nil
 		c.lines = c.step.logged(c.step.log.add(e.Log))
 	case exec.Warning:
 		c.warning = strings.Join(cleanLines(e.Log), "\n")
 		t.warnings = append(t.warnings, c.warning)
+	case exec.Silent:
+		c = t.silent(e)
+	case exec.Retrying:
+		t.retry = retryText(e.Retry)
+		c.retry = t.retry
 	case exec.Solved:
 		t.solved = e.Time
 	case exec.Finished:
@@ -103,7 +118,7 @@ func (t *target) step(v *exec.Vertex) *step {
 	}
 	s := t.byDigest[v.Digest]
 	if s == nil {
-		s = &step{}
+		s = &step{vertex: exec.Vertex{Digest: v.Digest}}
 		t.byDigest[v.Digest] = s
 		t.steps = append(t.steps, s)
 	}
@@ -120,7 +135,7 @@ func (t *target) vertex(e exec.Event) change {
 	v := *e.Vertex
 	s := t.step(&v)
 	c := change{target: t, step: s}
-	s.vertex = v
+	s.vertex, s.silence = v, nil
 	if begun := !v.Started.IsZero() || !v.Completed.IsZero(); begun && !s.running && (!s.ended || v.Completed.IsZero()) {
 		c.begun = true
 		s.running, s.ended, s.began = true, false, time.Now()
@@ -135,6 +150,46 @@ func (t *target) vertex(e exec.Event) change {
 		c.lines = s.logged(s.log.end())
 	}
 	return c
+}
+
+// silent notes that nothing is heard of the target or a step of it.
+func (t *target) silent(e exec.Event) change {
+	c := change{target: t}
+	if e.Silence == nil {
+		return c
+	}
+	c.silence = fmt.Sprintf("silent for %s: %s", took(e.Silence.For), silentDoing(e.Silence))
+	if n := len(e.Silence.Holds); n > 0 {
+		c.silence += "; " + several(e.Silence.Holds, 3) + " cannot go on before"
+	}
+	if e.Vertex == nil {
+		t.silence = e.Silence
+		return c
+	}
+	c.step = t.step(e.Vertex)
+	c.step.silence = e.Silence
+	return c
+}
+
+func retryText(r *exec.Retry) string {
+	if r == nil {
+		return ""
+	}
+	what := "trying"
+	if r.Export {
+		what = "exporting"
+	}
+	return fmt.Sprintf("%s again in %s (%d of %d): %s", what, took(r.After), r.Number, r.Of, diag.Redact(oneLine(r.Cause)))
+}
+
+func silentDoing(s *exec.Silence) string { return diag.Redact(oneLine(s.Doing)) }
+
+// several names the first of some names, and counts the others.
+func several(names []string, most int) string {
+	if over := len(names) - most; over > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), over)
+	}
+	return strings.Join(names, ", ")
 }
 
 // logged keeps the last lines.

@@ -45,18 +45,30 @@ func (p *plain) event(e exec.Event) {
 	if c.warning != "" {
 		p.line(c.target, palette(p.o.Color).yellow("warning:")+" "+c.warning)
 	}
+	if c.retry != "" {
+		p.line(c.target, palette(p.o.Color).yellow(c.retry))
+	}
+	if c.silence != "" {
+		p.line(c.target, p.number(c.step)+palette(p.o.Color).yellow(c.silence))
+		return
+	}
 	if c.step == nil {
 		return
 	}
 	p.step(c)
 }
 
+// number is that of a step, to be put in front of what is told of it.
+func (p *plain) number(s *step) string {
+	if s == nil || s.number == 0 {
+		return ""
+	}
+	return palette(p.o.Color).faint(fmt.Sprintf("#%d", s.number)) + " "
+}
+
 // step writes what a step did.
 func (p *plain) step(c change) {
-	number := ""
-	if c.step.number > 0 {
-		number = palette(p.o.Color).faint(fmt.Sprintf("#%d", c.step.number)) + " "
-	}
+	number := p.number(c.step)
 	v := c.step.vertex
 	show := !v.Internal
 	if show && c.begun && c.ended && v.Cached {

@@ -5,6 +5,7 @@
 //	plain.go    lines for a log: every one begins with its target
 //	frame.go    one screenful for a terminal
 //	screen.go   frames drawn over each other, in place
+//	events.go   an object a line, for programs
 //	summary.go  the table at the end
 //	failure.go  each failure in full
 //
@@ -33,11 +34,12 @@ const (
 	TTY     Mode = "tty"     // one row a target, redrawn in place
 	Plain   Mode = "plain"   // a line for everything that happens
 	Quiet   Mode = "quiet"   // failures only, at the end
+	JSON    Mode = "json"    // an object a line for everything that happens: docs/json.md
 	RawJSON Mode = "rawjson" // nothing: BuildKit's own stream is written elsewhere
 )
 
 // Modes are all modes, for help and completion.
-var Modes = []Mode{Auto, Plain, Quiet, RawJSON, TTY}
+var Modes = []Mode{Auto, JSON, Plain, Quiet, RawJSON, TTY}
 
 // ParseMode reads the value of the flag; "" is Auto.
 func ParseMode(s string) (Mode, error) {
@@ -55,7 +57,7 @@ func ParseMode(s string) (Mode, error) {
 	if n := config.Nearest(s, names); n != "" {
 		hint = fmt.Sprintf(" (did you mean %q?)", n)
 	}
-	return "", fmt.Errorf("unknown progress mode %q%s: use auto, plain, quiet, rawjson or tty", s, hint)
+	return "", fmt.Errorf("unknown progress mode %q%s: use auto, json, plain, quiet, rawjson or tty", s, hint)
 }
 
 // Options say where and how to show progress.
@@ -83,8 +85,10 @@ type Display struct {
 
 // An item is what a view is told: an event, or else a note, or the end.
 type item struct {
+	at       time.Time
 	event    *exec.Event
 	note     string
+	header   bool // the note is the first line
 	end      bool
 	outcomes []exec.Outcome // at the end; nil if there is none to tell
 }
@@ -104,7 +108,7 @@ const interval = 100 * time.Millisecond
 func New(o Options) *Display {
 	d := &Display{out: o.Out, view: newView(o), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	if o.Header != "" {
-		d.put(item{note: o.Header})
+		d.put(item{note: o.Header, header: true})
 	}
 	go d.run()
 	return d
@@ -123,6 +127,8 @@ func newView(o Options) view {
 		return &screen{o: o, model: m}
 	case Plain:
 		return &plain{o: o, model: m}
+	case JSON:
+		return &events{model: m}
 	case Quiet:
 		return &quiet{o: o, model: m}
 	}
@@ -157,6 +163,7 @@ func (d *Display) put(it item) {
 		return
 	}
 	d.ended = it.end
+	it.at = time.Now()
 	d.queue = append(d.queue, it)
 	select {
 	case d.wake <- struct{}{}:

@@ -27,6 +27,7 @@ func TestDisplayGolden(t *testing.T) {
 		{"plain", Options{Mode: Plain, Header: "builder: kiln engine, BuildKit v0.34.2"}},
 		{"plain-color", Options{Mode: Plain, Color: true}},
 		{"auto-is-plain", Options{Mode: Auto, Header: "builder: kiln engine, BuildKit v0.34.2"}},
+		{"json", Options{Mode: JSON, Header: "builder: kiln engine, BuildKit v0.34.2"}},
 		{"quiet", Options{Mode: Quiet, Header: "not shown"}},
 		{"rawjson", Options{Mode: RawJSON, Header: "not shown"}},
 	} {
@@ -415,8 +416,8 @@ func TestParseMode(t *testing.T) {
 		{"auto", Auto, ""},
 		{"tty", TTY, ""},
 		{"rawjson", RawJSON, ""},
-		{"plane", "", `unknown progress mode "plane" (did you mean "plain"?): use auto, plain, quiet, rawjson or tty`},
-		{"fancyfancyfancy", "", `unknown progress mode "fancyfancyfancy": use auto, plain, quiet, rawjson or tty`},
+		{"plane", "", `unknown progress mode "plane" (did you mean "plain"?): use auto, json, plain, quiet, rawjson or tty`},
+		{"fancyfancyfancy", "", `unknown progress mode "fancyfancyfancy": use auto, json, plain, quiet, rawjson or tty`},
 	} {
 		got, err := ParseMode(tt.in)
 		if got != tt.want || fmt.Sprint(err) != tt.err && (err != nil || tt.err != "") {
