@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/containerd/containerd/v2/core/content"
 	contentlocal "github.com/containerd/containerd/v2/plugins/content/local"
@@ -173,17 +174,20 @@ func (s *Solver) cacheExports(j *job) []client.CacheOptionsEntry {
 }
 
 // fromEnv are the attributes that a cache takes from the environment where
-// the build file has none.
+// the build file has none. Those of s3 and azblob are the daemon's own names
+// for them: kiln's may differ from those that its engine was started with.
 var fromEnv = map[string][]struct{ attr, env string }{
 	"gha": {
-		{"token", "ACTIONS_RUNTIME_TOKEN"}, {"url_v2", "ACTIONS_RESULTS_URL"}, {"url", "ACTIONS_CACHE_URL"},
+		{"token", "ACTIONS_RUNTIME_TOKEN"}, {"url", "ACTIONS_CACHE_URL"}, {"url", "ACTIONS_RESULTS_URL"},
 	},
 	"s3": {
 		{"access_key_id", "AWS_ACCESS_KEY_ID"}, {"secret_access_key", "AWS_SECRET_ACCESS_KEY"},
-		{"session_token", "AWS_SESSION_TOKEN"}, {"region", "AWS_REGION"},
+		{"session_token", "AWS_SESSION_TOKEN"}, {"region", "AWS_REGION"}, {"bucket", "AWS_BUCKET"},
 	},
 	"azblob": {
-		{"account_url", "BUILDKIT_AZURE_STORAGE_ACCOUNT_URL"}, {"secret_access_key", "BUILDKIT_AZURE_STORAGE_SECRET_ACCESS_KEY"},
+		{"account_url", "BUILDKIT_AZURE_STORAGE_ACCOUNT_URL"}, {"account_name", "BUILDKIT_AZURE_STORAGE_ACCOUNT_NAME"},
+		{"secret_access_key", "BUILDKIT_AZURE_STORAGE_SECRET_ACCESS_KEY"},
+		{"container", "BUILDKIT_AZURE_STORAGE_CONTAINER"}, {"prefix", "BUILDKIT_AZURE_STORAGE_PREFIX"},
 	},
 }
 
@@ -191,20 +195,31 @@ var fromEnv = map[string][]struct{ attr, env string }{
 // and reports whether the cache can be used: outside of GitHub's runners
 // there is no gha cache.
 func (s *Solver) cacheCredentials(typ string, attrs map[string]string) bool {
+	ownKey := attrs["access_key_id"] != "" && attrs["secret_access_key"] != "" // which a session of another key does not fit
 	for _, f := range fromEnv[typ] {
 		value := s.opt.Getenv(f.env)
-		if attrs[f.attr] == "" && value != "" {
+		if attrs[f.attr] == "" && value != "" && !(ownKey && f.attr == "session_token") {
 			attrs[f.attr] = value
 		}
+	}
+	if typ == "gha" {
+		s.ghaVersion(attrs)
 	}
 	for _, secret := range []string{"token", "secret_access_key", "session_token"} {
 		s.redact.add([]byte(attrs[secret]))
 	}
-	if typ != "gha" {
-		return true
+	return typ != "gha" || attrs["token"] != "" && (attrs["url"] != "" || attrs["url_v2"] != "")
+}
+
+// ghaVersion names the address of the second version of GitHub's service
+// where that is to be used. BuildKit uses it if it is named, and a runner has
+// it in its environment in either case.
+func (s *Solver) ghaVersion(attrs map[string]string) {
+	second, _ := strconv.ParseBool(s.opt.Getenv("ACTIONS_CACHE_SERVICE_V2")) // unset or malformed: no
+	if v := attrs["version"]; v != "" {
+		second = v == "2"
 	}
-	if attrs["url_v2"] != "" && attrs["version"] == "" && s.opt.Getenv("ACTIONS_CACHE_SERVICE_V2") != "" {
-		attrs["version"] = "2"
+	if url := s.opt.Getenv("ACTIONS_RESULTS_URL"); second && attrs["url_v2"] == "" && url != "" {
+		attrs["url_v2"] = url
 	}
-	return attrs["token"] != "" && (attrs["url"] != "" || attrs["url_v2"] != "")
 }

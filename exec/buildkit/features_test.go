@@ -70,11 +70,9 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-func TestSSH(t *testing.T) {
-	dir := withBusybox(t, files(t, t.TempDir(), map[string]string{
-		"Dockerfile": busyboxLines + "RUN --mount=type=ssh test -S $SSH_AUTH_SOCK && touch /yes\n",
-		"named":      busyboxLines + "RUN --mount=type=ssh,id=deploy test -S $SSH_AUTH_SOCK && touch /yes\n",
-	}))
+// sshKey returns a new private key.
+func sshKey(t *testing.T) string {
+	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -83,15 +81,18 @@ func TestSSH(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "key"), pem.EncodeToMemory(block), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return string(pem.EncodeToMemory(block))
+}
+
+// sshAgent starts an agent without keys and returns its socket.
+func sshAgent(t *testing.T) string {
+	t.Helper()
 	sock := filepath.Join(t.TempDir(), "a.sock")
 	l, err := net.Listen("unix", sock)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -101,16 +102,7 @@ func TestSSH(t *testing.T) {
 			go agent.ServeAgent(agent.NewKeyring(), c)
 		}
 	}()
-	for _, frontend := range []bool{false, true} {
-		s := &session{dir: dir, opt: buildkit.Options{Frontend: frontend, Getenv: env("SSH_AUTH_SOCK", sock)}, targets: []*config.Target{
-			{Name: "agent", SSH: []config.SSH{{ID: "default"}}, Outputs: toDir("agent")},
-			{Name: "key", Dockerfile: "named", SSH: []config.SSH{{ID: "deploy", Paths: []string{"key"}}}, Outputs: toDir("key-out")},
-		}}
-		s.must(t)
-		read(t, dir, "agent/yes")
-		read(t, dir, "key-out/yes")
-		os.RemoveAll(filepath.Join(dir, "agent"))
-	}
+	return sock
 }
 
 // TestEntitlements: what a target is not entitled to is refused, though

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -71,6 +72,7 @@ type session struct {
 	names   []string // requested; none is all
 	opt     buildkit.Options
 	mode    exec.Mode
+	jobs    int // most targets at once; 0 is no limit
 	sink    exec.Sink
 	conn    *buildkit.Conn
 }
@@ -131,7 +133,7 @@ func (s *session) run(t testing.TB, ctx context.Context) (map[string]exec.Outcom
 		return nil, err
 	}
 	defer solver.Close()
-	outcomes, err := exec.Run(ctx, g, solver, exec.Options{Mode: s.mode, Sink: s.sink})
+	outcomes, err := exec.Run(ctx, g, exec.WithTimeouts(solver, func(n *graph.Node) time.Duration { return n.Target.Timeout }), exec.Options{Jobs: s.jobs, Mode: s.mode, Sink: s.sink})
 	out := map[string]exec.Outcome{}
 	for _, o := range outcomes {
 		out[o.Node.Name()] = o
