@@ -25,27 +25,23 @@ type buildOptions struct {
 	definitionFlags
 	builderFlags
 	scheduleFlags
+	tellFlags
 	short shortFlags // --push, --load and the other flags that stand for overrides
 
-	print        bool
-	list         string
-	variant      string
-	metadataFile string
-	progress     string
-	json         bool
+	print   bool
+	list    string
+	variant string
 }
 
 func (o *buildOptions) register(f *pflag.FlagSet) {
 	o.definitionFlags.register(f)
 	o.builderFlags.register(f)
 	o.scheduleFlags.register(f)
+	o.tellFlags.register(f)
 	o.short.register(f)
 	f.BoolVar(&o.print, "print", false, "print the resolved definition as JSON and build nothing")
 	f.StringVar(&o.list, "list", "", "list `targets` or variables and build nothing; type=targets,format=json for JSON")
 	f.StringVar(&o.variant, "variant", "", "of every requested target that has variants, build the one of this `name`")
-	f.StringVar(&o.metadataFile, "metadata-file", "", "write the results' metadata to this `file` as JSON")
-	f.StringVar(&o.progress, "progress", "auto", "how to show progress: `auto`, tty, plain, quiet or rawjson")
-	f.BoolVar(&o.json, "json", false, "print the results as JSON objects, one a line")
 	f.Bool("list-targets", false, "list targets")
 	f.Bool("list-variables", false, "list variables")
 	_ = f.MarkHidden("list-targets")
@@ -103,11 +99,11 @@ func (a *app) build(ctx context.Context, o buildOptions, args []string) error {
 // A plan is what to build and how, before anything runs.
 type plan struct {
 	*definition
+	telling
 	graph    *graph.Graph
 	schedule schedule
 	builder  builderChoice
 	b        *builder // connected already, where the definition came through it
-	display  progress.Mode
 	lower    buildkit.LowerOptions
 	call     callSpec
 }
@@ -120,7 +116,7 @@ func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, e
 	if p.schedule, err = a.scheduleOf(o.scheduleFlags); err != nil {
 		return nil, err
 	}
-	if p.display, err = a.progressMode(o.progress); err != nil {
+	if p.telling, err = a.tellingOf(o.tellFlags); err != nil {
 		return nil, err
 	}
 	if o.print && o.list != "" {
@@ -241,7 +237,7 @@ func (a *app) printResults(outcomes []exec.Outcome, asJSON bool) error {
 			ref = o.Output.Refs[0]
 		}
 		if asJSON {
-			errs = append(errs, json.NewEncoder(a.Out).Encode(result{1, o.Node.Name(), o.Output.Refs, o.Output.Digest}))
+			errs = append(errs, json.NewEncoder(a.Out).Encode(result{progress.Version, o.Node.Name(), o.Output.Refs, o.Output.Digest}))
 			continue
 		}
 		_, err := fmt.Fprintln(a.Out, strings.Join([]string{o.Node.Name(), ref, o.Output.Digest}, "\t"))
@@ -250,7 +246,7 @@ func (a *app) printResults(outcomes []exec.Outcome, asJSON bool) error {
 	return errors.Join(errs...)
 }
 
-// A result is a line of `kiln build --json`.
+// A result is a line of `kiln build --json`, described in docs/json.md.
 type result struct {
 	Version    int      `json:"version"`
 	Target     string   `json:"target"`

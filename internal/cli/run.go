@@ -19,7 +19,7 @@ import (
 
 // run checks what a build would trip over, and builds the plan.
 func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
-	if err := checkMetadataFile(o.metadataFile); err != nil {
+	if err := cmp.Or(checkMetadataFile(o.metadataFile), p.checkStdout(p)); err != nil {
 		return err
 	}
 	if err := a.permit(o, p); err != nil {
@@ -35,11 +35,11 @@ func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
 		}
 		p.b = b // whoever made the plan closes it
 	}
-	outcomes, warnings, err := a.solve(ctx, p, p.b)
+	told, outcomes, err := a.solve(ctx, p, p.b)
 	if outcomes == nil {
 		return err
 	}
-	return cmp.Or(err, a.output(o, outcomes, warnings), a.answers(p, outcomes))
+	return cmp.Or(err, a.output(o, p, outcomes, told.warnings.sorted()), a.answers(p, outcomes))
 }
 
 // permit compares what the plan needs with what --allow grants.
@@ -53,31 +53,11 @@ func (a *app) permit(o buildOptions, p *plan) error {
 	granted = append(granted, overrideGrants(p.overrides)...)
 	lacking := a.enforced(missing(needs, granted, a.dir), p.remote)
 	if len(lacking) > 0 {
-		if err := a.ask(lacking, p.display != progress.RawJSON); err != nil {
+		if err := a.ask(lacking, p.display != progress.RawJSON && p.display != progress.JSON); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// solve builds the graph of p on b and shows how it goes.
-func (a *app) solve(ctx context.Context, p *plan, b *builder) ([]exec.Outcome, []json.RawMessage, error) {
-	options, err := a.solverOptions(p, b)
-	if err != nil {
-		return nil, nil, err
-	}
-	display := a.display(p.display, b.name)
-	defer context.AfterFunc(ctx, func() { display.Note("interrupted: stopping; interrupt again to end at once") })()
-	solver, err := buildkit.Open(ctx, b.conn, p.graph, options)
-	if err != nil {
-		display.Close()
-		return nil, nil, a.openError(err, p)
-	}
-	sink := &warningSink{Sink: display}
-	outcomes, err := a.schedule(ctx, p, solver, sink, display.Note)
-	err = errors.Join(err, solver.Close())
-	display.Finish(outcomes)
-	return outcomes, sink.sorted(), runError(ctx, err, outcomes, p.display)
 }
 
 // openError words why a run could not begin: what the user wrote, or the
@@ -158,7 +138,7 @@ func (a *app) dockerConfig() string {
 
 // output writes what scripts read: results or answers on stdout, and the
 // metadata file.
-func (a *app) output(o buildOptions, outcomes []exec.Outcome, warnings []json.RawMessage) error {
+func (a *app) output(o buildOptions, p *plan, outcomes []exec.Outcome, warnings []json.RawMessage) error {
 	var errs []error
 	if !isTrue(a.env["BUILDX_METADATA_WARNINGS"]) {
 		warnings = nil
@@ -166,13 +146,15 @@ func (a *app) output(o buildOptions, outcomes []exec.Outcome, warnings []json.Ra
 	if o.metadataFile != "" {
 		errs = append(errs, writeMetadata(o.metadataFile, outcomes, warnings))
 	}
-	if !slices.ContainsFunc(outcomes, toStdout) {
-		errs = append(errs, a.printResults(outcomes, o.json))
+	if p.json != jsonEvents && !slices.ContainsFunc(outcomes, toStdout) {
+		errs = append(errs, a.printResults(outcomes, p.json == jsonResults))
 	}
 	return errors.Join(errs...)
 }
 
 // toStdout reports whether a target's files went to stdout.
 func toStdout(o exec.Outcome) bool {
-	return slices.ContainsFunc(o.Node.Target.Outputs, func(e config.Export) bool { return e.Dest == "-" })
+	return slices.ContainsFunc(o.Node.Target.Outputs, isStdout)
 }
+
+func isStdout(e config.Export) bool { return e.Dest == "-" }

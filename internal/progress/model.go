@@ -160,7 +160,7 @@ func (t *target) silent(e exec.Event) change {
 	}
 	c.silence = fmt.Sprintf("silent for %s: %s", took(e.Silence.For), silentDoing(e.Silence))
 	if n := len(e.Silence.Holds); n > 0 {
-		c.silence += "; " + several(e.Silence.Holds, 3) + " cannot go on before"
+		c.silence += "; it holds up " + several(e.Silence.Holds, 3)
 	}
 	if e.Vertex == nil {
 		t.silence = e.Silence
