@@ -33,7 +33,6 @@ var mayImport = map[string][]string{
 	"exec":               {"config", "graph"},
 	"exec/buildkit":      {"config", "exec", "graph"},
 	"exec/pool":          {"config", "exec", "graph"},
-	"exec/pool":          {"config", "exec", "graph"},
 	"internal/diag":      {"config"},
 	"internal/progress":  {"config", "exec", "graph", "internal/diag"},
 	"internal/engine":    {},
