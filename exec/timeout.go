@@ -111,7 +111,9 @@ func (r *timedResult) bound(ctx context.Context, do func(context.Context) error)
 		ctx, cancel = context.WithTimeoutCause(ctx, r.left, &TimeoutError{After: r.limit})
 		defer func() { cancel(); r.left -= time.Since(began) }()
 	}
-	err := do(ctx)
+	inner, cancel := r.steps.bound(ctx)
+	defer cancel()
+	err := do(inner)
 	var timeout *TimeoutError
 	if err == nil || !errors.As(context.Cause(ctx), &timeout) || failedByItself(err) {
 		return err
@@ -127,8 +129,23 @@ func (r *timedResult) bound(ctx context.Context, do func(context.Context) error)
 // A stepSink passes events on and remembers the steps that are going on.
 type stepSink struct {
 	Sink
-	mu   sync.Mutex // guards open
-	open []Vertex   // in the order in which they began
+	mu     sync.Mutex // guards open and frozen
+	open   []Vertex   // in the order in which they began
+	frozen string     // what current was when the time was up
+}
+
+// bound returns a context that ends with ctx, but not before it was noted what
+// was going on: the end ends the steps, too.
+func (s *stepSink) bound(ctx context.Context) (context.Context, func()) {
+	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		now := s.current()
+		s.mu.Lock()
+		s.frozen = now
+		s.mu.Unlock()
+		cancel(context.Cause(ctx))
+	})
+	return inner, func() { stop(); cancel(nil) }
 }
 
 func (s *stepSink) Event(e Event) {
@@ -157,7 +174,10 @@ func (s *stepSink) note(v Vertex) {
 func (s *stepSink) current() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	name := ""
+	name := s.frozen
+	if name != "" {
+		return name
+	}
 	for _, v := range s.open {
 		if !v.Internal || name == "" {
 			name = v.Name
