@@ -34,7 +34,7 @@ func runFrontend(ctx context.Context, gw gateway.Client) (*gateway.Result, error
 	if err != nil {
 		return nil, err
 	}
-	if ref, _, _, ok := parser.DetectSyntax(src.Data); ok {
+	if ref, _, _, ok := parser.DetectSyntax(src.Data); ok && c.BuildOpts().Opts["cmdline"] == "" {
 		return nil, fmt.Errorf("the Dockerfile asks for the frontend %q", ref)
 	}
 	f := &frontend{c: c, gw: gw, src: src}

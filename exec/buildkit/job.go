@@ -117,7 +117,7 @@ func (j *job) loadOnce(s *Solver) error {
 	if err := j.loadDockerfile(s); err != nil {
 		return err
 	}
-	if ref, _, _, ok := parser.DetectSyntax(j.source); ok {
+	if ref, _, _, ok := parser.DetectSyntax(j.source); ok && j.req.Attrs["cmdline"] == "" {
 		j.syntax = ref
 	}
 	j.session = s.sess.ID()
@@ -178,7 +178,7 @@ func (j *job) remote() bool { return j.req.Attrs["context"] != "" }
 
 // frontend reports whether the daemon's frontend is to read the Dockerfile.
 func (j *job) frontend() bool {
-	return j.force || j.req.Attested || j.syntax != "" || j.req.Frontend != "dockerfile.v0" || j.remote()
+	return j.force || j.req.Attested || j.syntax != "" || j.req.Frontend != builtin || j.remote()
 }
 
 // own reports whether the job needs a build of its own.

@@ -55,7 +55,7 @@ type GitAuth struct {
 func Lower(t *config.Target, o LowerOptions) (*Request, hcl.Diagnostics) {
 	l := &lowering{t: t, o: o, req: &Request{
 		Target:       t.Name,
-		Frontend:     "dockerfile.v0",
+		Frontend:     builtin,
 		Attrs:        map[string]string{},
 		Secrets:      t.Secrets,
 		SSH:          t.SSH,
@@ -135,10 +135,24 @@ func (l *lowering) args() {
 			l.wrong("args", "Empty frontend", "the argument BUILDKIT_SYNTAX is empty. Give it the image of a frontend, or remove it.")
 			return
 		}
-		l.req.Frontend = "gateway.v0"
-		l.req.Attrs["source"] = strings.Fields(syntax)[0]
-		l.req.Attrs["cmdline"] = syntax
+		l.frontend(syntax)
 	}
+}
+
+// builtin is the daemon's own Dockerfile frontend.
+const builtin = "dockerfile.v0"
+
+// frontend has the Dockerfile read by what BUILDKIT_SYNTAX names: an image,
+// or, whatever the Dockerfile asks for, the daemon's own frontend.
+func (l *lowering) frontend(cmdline string) {
+	source := strings.Fields(cmdline)[0]
+	l.req.Attrs["cmdline"] = cmdline
+	named := slices.ContainsFunc(l.t.Contexts, func(c config.NamedSource) bool { return c.Name == builtin })
+	if source == builtin && !named {
+		return
+	}
+	l.req.Frontend = "gateway.v0"
+	l.req.Attrs["source"] = source
 }
 
 func (l *lowering) labels() {

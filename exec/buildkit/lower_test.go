@@ -65,6 +65,7 @@ var lowerCases = []struct {
 	{name: "inline_cache", target: config.Target{Args: kv("BUILDKIT_INLINE_CACHE", "1")}},
 	{name: "secrets_ssh", target: config.Target{Secrets: []config.Secret{{ID: "a", Src: "f"}, {ID: "b", Env: "B"}}, SSH: []config.SSH{{ID: "default"}, {ID: "k", Paths: []string{"p"}}}}},
 	{name: "syntax", target: config.Target{Args: kv("BUILDKIT_SYNTAX", "docker/dockerfile:1 x")}},
+	{name: "syntax_builtin", target: config.Target{Args: kv("BUILDKIT_SYNTAX", "dockerfile.v0")}},
 	{name: "call", target: config.Target{Call: "check", Outputs: toDir("out"), Contexts: []config.NamedSource{{Name: "x", From: local("x")}}}},
 	{name: "call_outline", target: config.Target{Call: "outline"}},
 	{name: "epoch_proxy", target: config.Target{Args: kv("http_proxy", "mine")}, opt: buildkit.LowerOptions{Epoch: "5", Proxies: kv("HTTP_PROXY", "theirs", "NO_PROXY", "x")}},

@@ -99,33 +99,42 @@ func TestBothPaths(t *testing.T) {
 		{"limits", busyboxLines + "RUN ulimit -n > /n; cat /etc/hosts > /h\n", config.Target{Ulimits: []string{"nofile=1024:2048"}, ShmSize: "8m", ExtraHosts: kv("h", "1.2.3.4")}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			st := newStore(t)
-			var digests [2]string
-			var images [2]any
-			for i, frontend := range []bool{false, true} {
-				target := tt.target
-				target.Name = "app"
-				if tt.file != "" {
-					target.DockerfileInline = tt.file
-				}
-				s := &session{dir: dir, conn: dial(t, ""), targets: []*config.Target{&target}, opt: buildkit.Options{Store: st, Frontend: frontend}}
-				out, err := s.run(t, t.Context())
-				if err != nil {
-					t.Fatalf("frontend=%t: %v", frontend, err)
-				}
-				digests[i] = out["app"].Output.Digest
-				if len(tt.target.Outputs) == 0 {
-					desc, err := st.Resolve(t.Context(), "app")
-					if err != nil {
-						t.Fatal(err)
-					}
-					images[i] = contents(t, st, desc)
-				}
+			if tt.file != "" {
+				tt.target.DockerfileInline = tt.file
 			}
-			if digests[0] == "" || digests[0] != digests[1] {
-				t.Errorf("kiln's path gives %s, the daemon's %s\n%s", digests[0], digests[1], cmp.Diff(images[0], images[1]))
-			}
+			(&session{dir: dir}).bothPaths(t, &tt.target)
 		})
+	}
+}
+
+// bothPaths builds a target, and what it reads, by both paths, with the rest
+// of the session as it is, and compares the digests.
+func (s *session) bothPaths(t *testing.T, target *config.Target, needs ...*config.Target) {
+	t.Helper()
+	st := newStore(t)
+	var digests [2]string
+	var images [2]any
+	for i, frontend := range []bool{false, true} {
+		app := *target
+		app.Name = "app"
+		run := *s
+		run.targets, run.names = append([]*config.Target{&app}, needs...), []string{"app"}
+		run.opt.Store, run.opt.Frontend = st, frontend
+		out, err := run.run(t, t.Context())
+		if err != nil {
+			t.Fatalf("frontend=%t: %v", frontend, err)
+		}
+		digests[i] = out["app"].Output.Digest
+		if len(target.Outputs) == 0 {
+			desc, err := st.Resolve(t.Context(), "app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			images[i] = contents(t, st, desc)
+		}
+	}
+	if digests[0] == "" || digests[0] != digests[1] {
+		t.Errorf("kiln's path gives %s, the daemon's %s\n%s", digests[0], digests[1], cmp.Diff(images[0], images[1]))
 	}
 }
 

@@ -24,34 +24,40 @@ func (s *Solver) confine(j *job, def *pb.Definition) (*pb.Definition, error) {
 			return false, nil
 		}
 		if e := op.GetExec(); e != nil {
-			return j.confineStep(e)
+			return s.creds.confineStep(j, e)
 		}
 		return j.confineSource(op.GetSource()), nil
 	})
 }
 
-// confineStep leaves out of a step what it can do without.
-func (j *job) confineStep(e *pb.ExecOp) (bool, error) {
+// confineStep leaves out of a step what it can do without and what the run's
+// session would give it. What nobody offers stays, so that the step is the
+// same as in a build of the target alone, and is found in its cache.
+func (c *credentials) confineStep(j *job, e *pb.ExecOp) (bool, error) {
 	before := len(e.Mounts) + len(e.Secretenv)
 	var err error
-	refuse := func(optional bool, kind, id string) bool {
-		if !optional && err == nil {
+	lacks := func(has, optional, offered bool, kind, id string) bool {
+		if !has && !optional && err == nil {
 			err = fmt.Errorf("a step needs the %s %q, which the target does not have; give it to the target, in its attribute %s", kind, id, kind)
 		}
-		return true
+		return !has && offered
+	}
+	secret := func(id string, optional bool) bool {
+		_, offered := c.secrets.by[id]
+		return lacks(j.hasSecret(id), optional, offered, "secret", id)
 	}
 	e.Mounts = slices.DeleteFunc(e.Mounts, func(m *pb.Mount) bool {
-		switch {
-		case m.MountType == pb.MountType_SECRET && !j.hasSecret(m.SecretOpt.GetID()):
-			return refuse(m.SecretOpt.GetOptional(), "secret", m.SecretOpt.GetID())
-		case m.MountType == pb.MountType_SSH && !j.hasSSH(m.SSHOpt.GetID()):
-			return refuse(m.SSHOpt.GetOptional(), "ssh", m.SSHOpt.GetID())
+		switch m.MountType {
+		case pb.MountType_SECRET:
+			return secret(m.SecretOpt.GetID(), m.SecretOpt.GetOptional())
+		case pb.MountType_SSH:
+			id := sshID(kilnconfig.SSH{ID: m.SSHOpt.GetID()})
+			_, offered := c.ssh[id]
+			return lacks(j.hasSSH(id), m.SSHOpt.GetOptional(), offered, "ssh", id)
 		}
 		return false
 	})
-	e.Secretenv = slices.DeleteFunc(e.Secretenv, func(env *pb.SecretEnv) bool {
-		return !j.hasSecret(env.ID) && refuse(env.Optional, "secret", env.ID)
-	})
+	e.Secretenv = slices.DeleteFunc(e.Secretenv, func(env *pb.SecretEnv) bool { return secret(env.ID, env.Optional) })
 	return len(e.Mounts)+len(e.Secretenv) != before, err
 }
 
