@@ -49,6 +49,9 @@ type DialOptions struct {
 	Timeout time.Duration
 	// Name is what the daemon is called where it is told of; "" is Addr.
 	Name string
+	// RecordPrefix is put before the references of build records, as buildx
+	// has them: "builder/node/"; "" for a daemon that is no builder of buildx.
+	RecordPrefix string
 	// Hint says in sentences what can be done when the daemon is lost in the
 	// middle of a run: where its log is, how to start another. "" is what
 	// holds for any.
@@ -60,12 +63,14 @@ const lostHint = "Its log may say why; then build again, or name another builder
 
 // A Conn is a connection to a daemon that answers. Goroutines may share it.
 type Conn struct {
-	client  *client.Client
-	addr    string
-	name    string // for messages
-	hint    string // what to do if it is lost
-	version string
-	workers []*client.WorkerInfo
+	client *client.Client
+	addr   string
+	name   string // for messages
+	hint   string // what to do if it is lost
+
+	recordPrefix string
+	version      string
+	workers      []*client.WorkerInfo
 }
 
 // Dial connects to a daemon and asks its version. Every error wraps
@@ -85,7 +90,7 @@ func Dial(ctx context.Context, o DialOptions) (*Conn, error) {
 	if err != nil {
 		return nil, noDaemon(o.Addr, err)
 	}
-	conn := &Conn{client: c, addr: o.Addr, name: cmp.Or(o.Name, o.Addr), hint: cmp.Or(o.Hint, lostHint)}
+	conn := &Conn{client: c, addr: o.Addr, name: cmp.Or(o.Name, o.Addr), hint: cmp.Or(o.Hint, lostHint), recordPrefix: o.RecordPrefix}
 	if err := conn.hello(ctx); err != nil {
 		c.Close()
 		return nil, noDaemon(o.Addr, d.explain(ctx, err))

@@ -48,7 +48,7 @@ func Doing(n *graph.Node, v exec.Vertex) string {
 
 // What the rest of a step's name is.
 const (
-	nothing = iota
+	noRest = iota
 	theRest
 	theName
 	anImage
@@ -68,15 +68,15 @@ var doings = []struct {
 	{"[auth] ", theRest, "asking for a token: "},
 	{"importing cache manifest from ", anImage, "reading cache from "},
 	{"[internal] load build definition from ", theRest, "sending the Dockerfile "},
-	{"[internal] load .dockerignore", nothing, "sending .dockerignore"},
+	{"[internal] load .dockerignore", noRest, "sending .dockerignore"},
 	{"[internal] load build context", aContext, "sending the directory "},
 	{"[context ", aContext, "sending the directory "},
-	{"[internal] load remote build context", nothing, "fetching the context"},
+	{"[internal] load remote build context", noRest, "fetching the context"},
 	{"exporting cache", theRest, "exporting the cache"},
 	{"exporting to ", anExport, ""},
 	{"docker-image://", anImage, "pulling "},
 	{"oci-layout://", anImage, "reading the image "},
-	{"local://", nothing, "sending a directory"},
+	{"local://", noRest, "sending a directory"},
 	{"git://", theName, "fetching "},
 	{"https://", theName, "fetching "},
 	{"http://", theName, "fetching "},

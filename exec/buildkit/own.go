@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/buildkit/client"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tonistiigi/fsutil"
@@ -24,6 +25,7 @@ import (
 type ownResult struct {
 	s       *Solver
 	j       *job
+	ref     string // of the build, by which the daemon keeps its record
 	solved  *solved
 	outs    *outputs
 	decide  chan bool // true: export; false: let go
@@ -57,7 +59,8 @@ func (s *Solver) solveOwn(ctx context.Context, j *job, fed *fed) (exec.Result, e
 	}
 	opt.FrontendAttrs = attrs
 	run, cancel, release := s.background(ctx)
-	r := &ownResult{s: s, j: j, outs: outs, decide: make(chan bool, 1), ended: make(chan struct{}), cancel: cancel}
+	r := &ownResult{s: s, j: j, ref: identity.NewID(), outs: outs, decide: make(chan bool, 1), ended: make(chan struct{}), cancel: cancel}
+	opt.Ref = r.ref
 	ready := make(chan *solved, 1)
 	s.wait.Add(1)
 	go func() {
@@ -248,6 +251,7 @@ func (r *ownResult) Export(ctx context.Context) (exec.Output, error) {
 		return exec.Output{}, err
 	}
 	addAnswer(&out, r.solved.meta, r.j.req.Call)
+	out.Metadata = r.s.recorded(ctx, r.j, r.ref, out.Metadata)
 	return out, nil
 }
 

@@ -46,6 +46,7 @@ type Options struct {
 	// Frontend sends every Dockerfile to the daemon's own frontend.
 	Frontend bool
 	Health   Health // how closely the daemon is watched
+	Record   Record // what of the daemon's records goes into the metadata
 }
 
 // A Solver builds the nodes of one graph on one daemon. It implements
@@ -92,6 +93,7 @@ func Open(ctx context.Context, conn *Conn, g *graph.Graph, o Options) (*Solver, 
 		o.Getenv = func(string) string { return "" }
 	}
 	o.Lower.Stored = o.Store != nil
+	o.Frontend = o.Frontend || o.Record != RecordNone
 	s := &Solver{
 		conn: conn, opt: o,
 		jobs: map[string]*job{}, locals: newLocals(), router: newRouter(o.Raw), redact: newRedactor(),

@@ -274,7 +274,7 @@ func (r *router) send(e exec.Event) {
 	}
 }
 
-// warn tells a warning of the frontend that runs in kiln.
+// warn tells a warning of the frontend that runs in kiln, or of kiln itself.
 func (r *router) warn(node, finding string, o gateway.WarnOpts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -282,7 +282,10 @@ func (r *router) warn(node, finding string, o gateway.WarnOpts) {
 		return
 	}
 	finding = r.redact.text(finding)
-	text := r.files[node] + ": " + finding
+	text := finding
+	if o.SourceInfo != nil {
+		text = r.files[node] + ": " + finding
+	}
 	w := &client.VertexWarning{Level: o.Level, Short: []byte(finding), Detail: o.Detail, URL: o.URL, SourceInfo: o.SourceInfo, Range: o.Range}
 	if r.raw != nil {
 		_ = r.raw.Encode(&client.SolveStatus{Warnings: []*client.VertexWarning{w}})

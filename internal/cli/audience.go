@@ -45,6 +45,7 @@ type telling struct {
 	display progress.Mode
 	json    jsonMode
 	stuck   time.Duration // 0 is never
+	record  buildkit.Record
 }
 
 // defaultStuck is the silence that is told of if nobody says otherwise.
@@ -56,6 +57,9 @@ func (a *app) tellingOf(t tellFlags) (telling, error) {
 	var err error
 	if out.display, err = a.progressMode(t.progress); err != nil {
 		return out, err
+	}
+	if t.metadataFile != "" {
+		out.record = recordMode(a.env["BUILDX_METADATA_PROVENANCE"])
 	}
 	switch t.json {
 	case "", string(jsonResults), string(jsonEvents):

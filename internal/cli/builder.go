@@ -36,6 +36,7 @@ type builderChoice struct {
 	from      string // the flag or variable that chose it
 	inProcess bool
 	tls       buildkit.TLSFiles
+	record    string // "builder/node/" for a builder of buildx, else ""
 }
 
 // choose weighs the flag, then the environment, then the default.
@@ -102,6 +103,7 @@ func (a *app) buildxBuilder(c builderChoice) (builderChoice, error) {
 	}
 	n := inst.Nodes[0]
 	name := c.addr
+	c.record = name + "/" + n.Name + "/"
 	switch inst.Driver {
 	case "remote":
 		c.addr = n.Endpoint
@@ -125,7 +127,7 @@ type builder struct {
 // connect reaches the chosen builder, starting kiln's own where that is it.
 func (a *app) connect(ctx context.Context, c builderChoice) (*builder, error) {
 	if c.addr != "" {
-		return a.dial(ctx, buildkit.DialOptions{Addr: c.addr, TLS: c.tls}, c.addr, func() {})
+		return a.dial(ctx, buildkit.DialOptions{Addr: c.addr, TLS: c.tls, RecordPrefix: c.record}, c.addr, func() {})
 	}
 	o, err := a.engineOptions()
 	if err != nil {

@@ -53,7 +53,7 @@ var otherVariables = []reference.Variable{
 	{Name: "BUILDX_GIT_LABELS", Topic: "Results", Doc: "true: labels of the image say commit and repository", Default: "false"},
 	{Name: "BUILDX_GIT_CHECK_DIRTY", Topic: "Results", Doc: "true: the commit has -dirty at its end if the work tree differs from it", Default: "false"},
 	{Name: "BUILDX_METADATA_WARNINGS", Topic: "Results", Doc: "true: the metadata file has the warnings of the run, too", Default: "false"},
-	{Name: "BUILDX_METADATA_PROVENANCE", Topic: "Results", Doc: "no effect: kiln's builds leave no record with the builder, from which buildx takes provenance and buildx.build.ref; what is attached to an image is not affected"},
+	{Name: "BUILDX_METADATA_PROVENANCE", Topic: "Results", Doc: "how much provenance goes into the metadata file, where the builder keeps records of builds (kiln's own: KILN_ENGINE_RECORDS): min, max, or disabled, with which kiln builds faster, but has no buildx.build.ref either", Default: "min"},
 	{Name: "BUILDX_NO_DEFAULT_LOAD", Topic: "Results", Doc: "no effect: an image without an output goes to kiln's image store, and is loaded nowhere"},
 	{Name: "BUILDX_NO_DEFAULT_OCI_ARTIFACT", Topic: "Results", Doc: "no effect"},
 	{Name: "BUILDX_DEFAULT_POLICY", Topic: "Results", Doc: "no effect: kiln has no source policy of its own"},

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/exec/buildkit"
 )
 
 // checkMetadataFile says before the build what would make writing the
@@ -20,13 +21,42 @@ func checkMetadataFile(path string) error {
 	if path == "" {
 		return nil
 	}
-	if st, err := os.Stat(path); err == nil && st.IsDir() {
+	st, err := os.Stat(path)
+	switch {
+	case err == nil && st.IsDir():
 		return usagef("--metadata-file %s is a directory; name a file", path)
+	case err == nil && !st.Mode().IsRegular():
+		return usagef("--metadata-file %s is no regular file, and only such a one is written whole or not at all; name another", path)
 	}
 	if st, err := os.Stat(filepath.Dir(path)); err != nil || !st.IsDir() {
 		return usagef("--metadata-file %s: the directory %s does not exist; make it first", path, filepath.Dir(path))
 	}
-	return nil
+	f, err := os.CreateTemp(filepath.Dir(linked(path)), ".kiln-*")
+	if err != nil {
+		return usagef("--metadata-file %s cannot be written: %w", path, err)
+	}
+	f.Close()
+	return os.Remove(f.Name())
+}
+
+// linked is the file that a path leads to through symbolic links.
+func linked(path string) string {
+	if to, err := filepath.EvalSymlinks(path); err == nil {
+		return to
+	}
+	return path
+}
+
+// recordMode reads BUILDX_METADATA_PROVENANCE as buildx does, to whom what it
+// does not know is min.
+func recordMode(value string) buildkit.Record {
+	switch {
+	case value == "disabled", isFalse(value):
+		return buildkit.RecordNone
+	case value == "max":
+		return buildkit.RecordMax
+	}
+	return buildkit.RecordMin
 }
 
 // writeMetadata writes the exporters' answers of the targets that were built
@@ -42,14 +72,18 @@ func writeMetadata(path string, outcomes []exec.Outcome, warnings []json.RawMess
 		all["buildx.build.warnings"] = warnings
 	}
 	var b bytes.Buffer
-	if err := writeJSON(&b, all); err != nil {
-		return fmt.Errorf("metadata: %w", err)
+	err := writeJSON(&b, all)
+	if err == nil {
+		err = writeFileAtomic(linked(path), bytes.TrimRight(b.Bytes(), "\n"))
 	}
-	return writeFileAtomic(path, bytes.TrimRight(b.Bytes(), "\n"))
+	if err != nil {
+		return &exitError{code: codeFailed, err: fmt.Errorf("write the metadata file: %w", err)}
+	}
+	return nil
 }
 
-// metadataOf decodes what exporters send as base64 of JSON. Names are those
-// of the build file, as bake has them.
+// metadataOf decodes what exporters send as base64 of JSON, as bake does.
+// Names are those of the build file, as bake has them.
 func metadataOf(o exec.Outcome) map[string]any {
 	out := map[string]any{}
 	for k, v := range o.Output.Metadata {
@@ -58,12 +92,25 @@ func metadataOf(o exec.Outcome) map[string]any {
 		}
 		out[k] = v
 		raw, err := base64.StdEncoding.DecodeString(v)
-		if err != nil || len(raw) == 0 || (raw[0] != '{' && raw[0] != '[') || !json.Valid(raw) {
-			continue
+		if k == "result.json" { // a frontend's answer is not encoded
+			raw, err = []byte(v), nil
 		}
-		out[k] = json.RawMessage(raw)
+		if err == nil && holdsObjects(raw) {
+			out[k] = json.RawMessage(raw)
+		}
 	}
 	return out
+}
+
+// holdsObjects reports whether text is a JSON object with fields, or an array
+// of objects; what else exporters say stays text.
+func holdsObjects(text []byte) bool {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(text, &object) == nil && len(object) > 0 {
+		return true
+	}
+	var list []map[string]json.RawMessage
+	return json.Unmarshal(text, &list) == nil && len(list) > 0
 }
 
 // A warningSink collects the warnings of a run for the metadata file.
@@ -80,21 +127,61 @@ func (s *warningSink) Event(e exec.Event) {
 	if e.Kind != exec.Warning {
 		return
 	}
-	w := struct {
-		Vertex string `json:"vertex,omitempty"`
-		Level  int    `json:"level"`
-		Short  []byte `json:"short"`
-	}{Level: 1, Short: e.Log}
-	if e.Vertex != nil {
-		w.Vertex = e.Vertex.Digest
-	}
-	text, err := json.Marshal(w)
+	text, err := json.Marshal(warningOf(e))
 	if err != nil {
 		return // strings and numbers can be written
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = append(s.all, text)
+}
+
+// A metadataWarning is an element of buildx.build.warnings, with buildx's names.
+type metadataWarning struct {
+	Vertex     string           `json:"vertex,omitempty"`
+	Level      int              `json:"level,omitempty"`
+	Short      []byte           `json:"short,omitempty"`
+	Detail     [][]byte         `json:"detail,omitempty"`
+	URL        string           `json:"url,omitempty"`
+	SourceInfo *metadataSource  `json:"sourceInfo,omitempty"`
+	Range      []*metadataRange `json:"range,omitempty"`
+}
+
+type metadataSource struct {
+	Filename string `json:"filename,omitempty"`
+	Data     []byte `json:"data,omitempty"`
+	Language string `json:"language,omitempty"`
+}
+
+type metadataRange struct {
+	Start metadataLine `json:"start"`
+	End   metadataLine `json:"end"`
+}
+
+type metadataLine struct {
+	Line int `json:"line"`
+}
+
+func warningOf(e exec.Event) metadataWarning {
+	w := metadataWarning{Level: 1, Short: e.Log}
+	if e.Vertex != nil {
+		w.Vertex = e.Vertex.Digest
+	}
+	c := e.Caution
+	if c == nil {
+		return w
+	}
+	w.Level, w.URL, w.Short = c.Level, c.URL, []byte(c.Finding)
+	for _, d := range c.Detail {
+		w.Detail = append(w.Detail, []byte(d))
+	}
+	if c.Source != nil {
+		w.SourceInfo = &metadataSource{Filename: c.File, Data: c.Source, Language: "Dockerfile"}
+	}
+	for _, r := range c.Ranges {
+		w.Range = append(w.Range, &metadataRange{metadataLine{r.StartLine}, metadataLine{r.EndLine}})
+	}
+	return w
 }
 
 // sorted are the warnings, in an order that does not depend on which target
@@ -116,6 +203,9 @@ func writeFileAtomic(path string, data []byte) error {
 	_, err = f.Write(data)
 	if err == nil {
 		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
 	}
 	if e := f.Close(); err == nil {
 		err = e

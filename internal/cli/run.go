@@ -111,11 +111,15 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 		o.Raw = a.Err
 	}
 	if !b.own {
+		o.Record = p.record
 		return o, nil
 	}
 	eo, err := a.engineOptions()
 	if err != nil {
 		return o, err
+	}
+	if eo.Records > 0 {
+		o.Record = p.record
 	}
 	s, err := store.Open(filepath.Join(eo.StateDir, "images"))
 	if err != nil {
@@ -137,13 +141,14 @@ func (a *app) dockerConfig() string {
 }
 
 // output writes what scripts read: results or answers on stdout, and the
-// metadata file.
+// metadata file. After a failure there is one only if that was to stop
+// nothing else, as with bake.
 func (a *app) output(o buildOptions, p *plan, outcomes []exec.Outcome, warnings []json.RawMessage) error {
 	var errs []error
 	if !isTrue(a.env["BUILDX_METADATA_WARNINGS"]) {
 		warnings = nil
 	}
-	if o.metadataFile != "" {
+	if o.metadataFile != "" && (p.schedule.mode == exec.KeepGoing || !slices.ContainsFunc(outcomes, notBuilt)) {
 		errs = append(errs, writeMetadata(o.metadataFile, outcomes, warnings))
 	}
 	if p.json != jsonEvents && !slices.ContainsFunc(outcomes, toStdout) {
@@ -151,6 +156,8 @@ func (a *app) output(o buildOptions, p *plan, outcomes []exec.Outcome, warnings 
 	}
 	return errors.Join(errs...)
 }
+
+func notBuilt(o exec.Outcome) bool { return o.Status != exec.Built }
 
 // toStdout reports whether a target's files went to stdout.
 func toStdout(o exec.Outcome) bool {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/moby/buildkit/cache/remotecache"
@@ -81,7 +82,7 @@ func newController(ctx context.Context, o Options, runtime string, stopping <-ch
 		CacheManager:              solver.NewCacheManager(ctx, "local", cache, worker.NewCacheResultStorage(workers)),
 		Entitlements:              o.Entitlements,
 		HistoryDB:                 history,
-		HistoryConfig:             &config.HistoryConfig{MaxEntries: new(int64)}, // none: records cost more than many a build
+		HistoryConfig:             recordsOf(o),
 		CacheStore:                cache,
 		LeaseManager:              w.LeaseManager(),
 		ContentStore:              w.ContentStore(),
@@ -89,6 +90,13 @@ func newController(ctx context.Context, o Options, runtime string, stopping <-ch
 		GracefulStop:              stopping,
 	})
 	return c, w, err
+}
+
+// recordsOf says how many records of builds are kept. None unless they are
+// asked for: a record costs more than many a build.
+func recordsOf(o Options) *config.HistoryConfig {
+	most := int64(o.Records)
+	return &config.HistoryConfig{MaxEntries: &most, MaxAge: config.Duration{Duration: 48 * time.Hour}}
 }
 
 // cacheKinds are the places that build cache can be written to and read from.

@@ -23,6 +23,7 @@ type Options struct {
 	Idle         time.Duration // without use for so long, the engine ends; 0 is never
 	CacheMax     int64         // bytes that the build cache may take; 0 decides by the size of the disk
 	Entitlements []string      // what builds may ask for: "network.host", "security.insecure"
+	Records      int           // records of builds that are kept, for metadata files and buildx's history; 0 is none
 	Steps        int           // most RUN steps at once; 0 decides by the number of CPUs
 	LogLevel     string        // of the engine's log: "error", "warning", "info" or "debug"
 	Version      string        // of this kiln; builds of one version are told apart besides
@@ -41,6 +42,7 @@ var variables = []Variable{
 	{"KILN_ENGINE_IDLE", "the engine ends after so long without use (default 10m; 0 keeps it)"},
 	{"KILN_ENGINE_CACHE", "most the engine's build cache may take, as 20GB (default: a fifth of the disk, 2GB to 50GB)"},
 	{"KILN_ENGINE_ALLOW", "entitlements the engine grants to builds that ask, by commas (default network.host)"},
+	{"KILN_ENGINE_RECORDS", "how many records of builds the engine keeps, for provenance in metadata files and for buildx history; they make builds slower (default 0)"},
 	{"KILN_ENGINE_LOG", "level of the engine's log: error, warning, info or debug (default info)"},
 }
 
@@ -87,6 +89,11 @@ func DefaultOptions(getenv func(string) string) (Options, error) {
 	if v := getenv("KILN_ENGINE_ALLOW"); v != "" {
 		if o.Entitlements, err = parseEntitlements(v); err != nil {
 			return o, err
+		}
+	}
+	if v := getenv("KILN_ENGINE_RECORDS"); v != "" {
+		if o.Records, err = strconv.Atoi(v); err != nil || o.Records < 0 {
+			return o, fmt.Errorf("KILN_ENGINE_RECORDS=%q: want a number such as 50, or 0 for none", v)
 		}
 	}
 	if v := getenv("KILN_ENGINE_LOG"); v != "" {
@@ -209,6 +216,7 @@ func (o Options) environ() []string {
 		"KILN_ENGINE_IDLE=" + o.Idle.String(),
 		"KILN_ENGINE_CACHE=" + size,
 		"KILN_ENGINE_ALLOW=" + allow,
+		"KILN_ENGINE_RECORDS=" + strconv.Itoa(o.Records),
 		"KILN_ENGINE_LOG=" + o.LogLevel,
 		envVersion + "=" + o.Version,
 	}

@@ -46,6 +46,8 @@ func TestDefaultOptions(t *testing.T) {
 		{name: "negative idle", env: map[string]string{"KILN_ENGINE_IDLE": "-1s"}, err: "KILN_ENGINE_IDLE"},
 		{name: "bad cache", env: map[string]string{"KILN_ENGINE_CACHE": "much"}, err: "KILN_ENGINE_CACHE"},
 		{name: "bad allow", env: map[string]string{"KILN_ENGINE_ALLOW": "root"}, err: `unknown entitlement "root"`},
+		{name: "records", env: map[string]string{"KILN_ENGINE_RECORDS": "50"}, want: func(o *Options) { o.Records = 50 }},
+		{name: "bad records", env: map[string]string{"KILN_ENGINE_RECORDS": "-1"}, err: "KILN_ENGINE_RECORDS"},
 		{name: "bad log", env: map[string]string{"KILN_ENGINE_LOG": "loud"}, err: "KILN_ENGINE_LOG"},
 		{name: "runtime directory too long", env: map[string]string{"KILN_RUNTIME_DIR": long}, err: "name a shorter directory"},
 	} {

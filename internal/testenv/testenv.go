@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -91,10 +92,11 @@ type Daemon struct {
 	killed atomic.Bool
 }
 
-// Start starts an engine for one test, which may mistreat it.
-func Start(t testing.TB) *Daemon {
+// Start starts an engine for one test, which may mistreat it. Settings are
+// variables as "NAME=value" that the engine is to be started with.
+func Start(t testing.TB, settings ...string) *Daemon {
 	t.Helper()
-	d, err := start()
+	d, err := start(settings...)
 	if err != nil {
 		t.Fatalf("start an engine: %v", err)
 	}
@@ -118,12 +120,17 @@ func (d *Daemon) Signal(t testing.TB, sig syscall.Signal) {
 	}
 }
 
-func start() (*Daemon, error) {
+func start(settings ...string) (*Daemon, error) {
 	dir, err := os.MkdirTemp("", "kt-") // short: a socket's path is
 	if err != nil {
 		return nil, err
 	}
 	o, err := engine.DefaultOptions(func(name string) string {
+		for _, s := range settings {
+			if value, ok := strings.CutPrefix(s, name+"="); ok {
+				return value
+			}
+		}
 		switch name {
 		case "KILN_STATE_DIR", "KILN_RUNTIME_DIR":
 			return filepath.Join(dir, name[len("KILN_"):])
