@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/rand"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,9 @@ const writerRetry = 10 * time.Millisecond
 // that no other process uses.
 type ownContent struct {
 	content.Store
+	dir    string
 	prefix string // of this process's ingests
+	owned  func() (*os.File, error)
 }
 
 // levelMu guards containerd's log level while openContent changes it.
@@ -46,20 +49,25 @@ func openContent(dir string) (content.Store, error) {
 	if restore := log.SetLevel(level); err == nil {
 		err = restore
 	}
-	return &ownContent{Store: s, prefix: rand.Text() + "/"}, err
+	prefix := rand.Text() + "/"
+	owned := sync.OnceValues(func() (*os.File, error) { return own(dir, prefix) })
+	return &ownContent{Store: s, dir: dir, prefix: prefix, owned: owned}, err
 }
 
 // Writer begins or resumes the ingest that the options name. While another
 // goroutine of this process has it, Writer waits: two targets often share a
 // layer, and once it is there, containerd says so.
 func (o *ownContent) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
-	own := func(w *content.WriterOpts) error {
+	if _, err := o.owned(); err != nil {
+		return nil, err
+	}
+	named := func(w *content.WriterOpts) error {
 		if w.Ref != "" { // else containerd says what is wrong
 			w.Ref = o.prefix + w.Ref
 		}
 		return nil
 	}
-	opts = append(opts[:len(opts):len(opts)], own)
+	opts = append(opts[:len(opts):len(opts)], named)
 	for {
 		w, err := o.Store.Writer(ctx, opts...)
 		if err == nil {

@@ -6,6 +6,7 @@
 //	DIR/blobs/          manifests, configurations and layers, by digest
 //	DIR/ingest/         blobs that are being written
 //	DIR/kiln.lock       held while index.json changes
+//	DIR/kiln.owners     locked in part by each process that writes blobs
 //
 // Blobs come in through Content, names through Put. A name is written only
 // when every blob it leads to is there, and index.json is replaced as a whole,
@@ -64,7 +65,7 @@ type Image struct {
 }
 
 // Open opens the store in dir, and makes it if it is not there. Temporary
-// files that a killed process left more than a day ago are removed. A store
+// files that a killed process left are removed. A store
 // on a read-only file system opens, and only Put fails.
 func Open(dir string) (*Store, error) {
 	s := &Store{dir: dir, index: indexFile{path: filepath.Join(dir, ocispec.ImageIndexFile)}, now: time.Now}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/gofrs/flock"
 )
 
 // staleAfter is the age from which a temporary file has no owner any more.
@@ -13,17 +15,47 @@ const staleAfter = 24 * time.Hour
 
 // sweep removes what killed processes left: half written blobs, index files
 // that were never renamed, and the directories containerd tries fs-verity in.
-// What cannot be removed is left for the next time.
+// What has no living owner goes at once; where that cannot be told, what is
+// old does. What cannot be removed is left for the next time.
 func (s *Store) sweep() {
+	for _, path := range s.glob("ingest/*") {
+		ref, err := os.ReadFile(filepath.Join(path, "ref"))
+		prefix, _, ok := strings.Cut(string(ref), "/")
+		if err == nil && ok && isAbandoned(s.dir, prefix+"/") {
+			_ = os.RemoveAll(path)
+		}
+	}
+	s.sweepIndexes()
 	limit := s.now().Add(-staleAfter)
 	for _, pattern := range []string{"ingest/*", tempPrefix + "*", ".fsverity-check-*"} {
-		paths, _ := filepath.Glob(filepath.Join(globEscape(s.dir), pattern)) // the only error is a bad pattern
-		for _, path := range paths {
+		for _, path := range s.glob(pattern) {
 			if youngest(path).Before(limit) {
 				_ = os.RemoveAll(path)
 			}
 		}
 	}
+}
+
+// sweepIndexes removes index files that were never renamed. They are written
+// under the lock, so that who has it knows that nobody writes one.
+func (s *Store) sweepIndexes() {
+	paths := s.glob(tempPrefix + "*")
+	if len(paths) == 0 {
+		return
+	}
+	l := flock.New(filepath.Join(s.dir, lockFile))
+	if held, err := l.TryLock(); err != nil || !held {
+		return
+	}
+	defer func() { _ = l.Close() }()
+	for _, path := range paths {
+		_ = os.Remove(path)
+	}
+}
+
+func (s *Store) glob(pattern string) []string {
+	paths, _ := filepath.Glob(filepath.Join(globEscape(s.dir), pattern)) // the only error is a bad pattern
+	return paths
 }
 
 // youngest returns the latest time at which path, or what is in it, changed.
