@@ -74,17 +74,22 @@ func (s *Solver) prepareCredentials() error {
 	return err
 }
 
-func (c *credentials) loadDocker() error {
-	if c.s.opt.DockerConfig == "" {
-		c.docker = configfile.New("")
-		return nil
+func (c *credentials) loadDocker() (err error) {
+	c.docker, err = dockerConfig(c.s.opt.DockerConfig)
+	return err
+}
+
+// dockerConfig reads the Docker client's configuration in a directory; "" is
+// an empty one.
+func dockerConfig(dir string) (*configfile.ConfigFile, error) {
+	if dir == "" {
+		return configfile.New(""), nil
 	}
-	f, err := config.Load(c.s.opt.DockerConfig)
+	f, err := config.Load(dir)
 	if err != nil {
-		return fmt.Errorf("read the registry credentials: %w", err)
+		return nil, fmt.Errorf("read the registry credentials: %w", err)
 	}
-	c.docker = f
-	return nil
+	return f, nil
 }
 
 // shared returns what the run's session offers.

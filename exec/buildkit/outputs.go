@@ -3,8 +3,6 @@ package buildkit
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +18,6 @@ import (
 	"github.com/distribution/reference"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/exec"
 )
@@ -266,13 +263,9 @@ func names(list string) []string {
 
 // keep puts the image into kiln's store.
 func (o *outputs) keep(ctx context.Context, resp map[string]string) ([]string, error) {
-	dt, err := base64.StdEncoding.DecodeString(resp[exptypes.ExporterImageDescriptorKey])
+	desc, err := descriptorOf(resp)
 	if err != nil {
-		return nil, fmt.Errorf("read what the daemon says of the image: %w", err)
-	}
-	var desc ocispec.Descriptor
-	if err := json.Unmarshal(dt, &desc); err != nil {
-		return nil, fmt.Errorf("read what the daemon says of the image: %w", err)
+		return nil, err
 	}
 	refs := o.j.req.Tags
 	if len(refs) == 0 { // then by the target's name, where that can name an image
