@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -29,12 +30,17 @@ type held interface{ holds() *solved }
 type fed struct {
 	attrs  map[string]string
 	inputs map[string]*pb.Definition
+	bare   map[string]bool // inputs that are an empty file system
 }
 
 // states returns the inputs for a frontend that runs in kiln.
 func (f *fed) states() (map[string]llb.State, error) {
 	out := make(map[string]llb.State, len(f.inputs))
 	for _, name := range slices.Sorted(maps.Keys(f.inputs)) {
+		if f.bare[name] {
+			out[name] = llb.Scratch()
+			continue
+		}
 		st, err := stateOf(f.inputs[name])
 		if err != nil {
 			return nil, fmt.Errorf("input %s: %w", name, err)
@@ -57,7 +63,7 @@ func stateOf(def *pb.Definition) (llb.State, error) {
 
 // feed turns the results that a job reads into named contexts.
 func (s *Solver) feed(j *job, results map[string]exec.Result) (*fed, error) {
-	f := &fed{attrs: map[string]string{}, inputs: map[string]*pb.Definition{}}
+	f := &fed{attrs: map[string]string{}, inputs: map[string]*pb.Definition{}, bare: map[string]bool{}}
 	for _, in := range j.req.Inputs {
 		h, ok := results[in.Target].(held)
 		if !ok {
@@ -67,7 +73,7 @@ func (s *Solver) feed(j *job, results map[string]exec.Result) (*fed, error) {
 			return nil, err
 		}
 	}
-	return f, nil
+	return f, f.fill(s.run)
 }
 
 func (f *fed) add(j *job, in Input, r *solved, own string) error {
@@ -89,12 +95,6 @@ func (f *fed) add(j *job, in Input, r *solved, own string) error {
 			return err
 		}
 	}
-	if p := j.req.Attrs["platform"]; p != "" && j.req.Attrs["build-arg:"+multiPlatform] != "" {
-		// A part of a target, with parts of others: what it asks for beside
-		// these must not be taken for its own, nor for an image of a registry.
-		f.attrs["context:"+in.Name] = fmt.Sprintf("input:%s (here it is built for %s; with several builders, a target that is built for several platforms can read another for the same ones only)", in.Name, strings.Join(have, ", "))
-		return nil
-	}
 	if def, ok := r.refs[own]; ok { // for a reader that names no platform
 		return f.put(in.Name, def, r.meta[exptypes.ExporterImageConfigKey+"/"+own])
 	}
@@ -104,8 +104,8 @@ func (f *fed) add(j *job, in Input, r *solved, own string) error {
 // put adds one named context. Without its image configuration the input
 // would be a bare file system: no ENV, no WORKDIR, no ONBUILD.
 func (f *fed) put(name string, def *pb.Definition, config []byte) error {
-	if def == nil {
-		def = &pb.Definition{}
+	if len(def.GetDef()) == 0 {
+		f.bare[name] = true
 	}
 	f.inputs[name] = def
 	f.attrs["context:"+name] = "input:" + name
@@ -117,5 +117,23 @@ func (f *fed) put(name string, def *pb.Definition, config []byte) error {
 		return err
 	}
 	f.attrs["input-metadata:"+name] = string(meta)
+	return nil
+}
+
+// fill gives the inputs that are an empty file system a definition, since
+// frontends in the daemon take no empty one: what differs between a directory
+// and itself. It has no layer.
+func (f *fed) fill(ctx context.Context) error {
+	if len(f.bare) == 0 {
+		return nil
+	}
+	st := llb.Scratch().File(llb.Mkdir("/empty", 0o755))
+	def, err := llb.Diff(st, st).Marshal(ctx)
+	if err != nil {
+		return fmt.Errorf("write LLB: %w", err)
+	}
+	for name := range f.bare {
+		f.inputs[name] = def.ToPB()
+	}
 	return nil
 }
