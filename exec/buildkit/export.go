@@ -39,8 +39,7 @@ func (r *sharedResult) Export(ctx context.Context) (exec.Output, error) {
 	defer unlock()
 	resp, err := r.run(ctx, outs)
 	if err != nil {
-		outs.discard()
-		return exec.Output{}, r.s.explain(ctx, r.j, err)
+		return exec.Output{}, outs.failed(ctx, err)
 	}
 	return outs.commit(ctx, resp)
 }

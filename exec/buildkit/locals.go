@@ -59,11 +59,11 @@ func (l *locals) dir(path string) (*localDir, error) {
 		l.byPath[path] = d
 		return d, nil
 	}
-	fs, err := fsutil.NewFS(real)
+	files, err := fsutil.NewFS(real)
 	if err != nil {
 		return nil, err
 	}
-	d, err := l.add(real, filepath.Base(real), real, fs)
+	d, err := l.add(real, filepath.Base(real), real, steadyFS{files})
 	if err == nil {
 		l.byPath[path], l.byPath[real] = d, d
 	}

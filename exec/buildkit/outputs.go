@@ -33,11 +33,13 @@ type outputs struct {
 // An output is one exporter and where its result goes.
 type output struct {
 	Export
-	dest  string    // absolute path; "" unless it goes to one
-	tmp   string    // what is written, until it is renamed to dest
-	load  *loader   // into a Docker Engine
-	store bool      // into kiln's store
-	out   io.Writer // standard output
+	dest    string    // absolute path; "" unless it goes to one
+	tmp     string    // what is written, until it is renamed to dest
+	release func()    // lets go of the lock on tmp
+	trouble trouble   // with what kiln writes itself
+	load    *loader   // into a Docker Engine
+	store   bool      // into kiln's store
+	out     io.Writer // standard output
 }
 
 // outputs makes ready where the job's outputs go.
@@ -113,7 +115,16 @@ func (o *outputs) lock(ctx context.Context) (unlock func(), err error) {
 			keys = append(keys, o.s.abs(c.Attrs["dest"]))
 		}
 	}
-	return o.s.dests.lock(ctx, keys)
+	here, err := o.s.dests.lock(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	everywhere, err := o.lockDirectories(ctx)
+	if err != nil {
+		here()
+		return nil, err
+	}
+	return func() { everywhere(); here() }, nil
 }
 
 // entries returns the outputs as BuildKit's client takes them. Images come
@@ -149,7 +160,9 @@ func (o *outputs) entry(e *output) (client.ExportEntry, error) {
 	case e.store:
 		entry.OutputStore = o.s.opt.Store.Content()
 	case e.out != nil:
-		entry.Output = func(map[string]string) (io.WriteCloser, error) { return nopCloser{e.out}, nil }
+		entry.Output = func(map[string]string) (io.WriteCloser, error) {
+			return watchedWriter{nopCloser{e.out}, &e.trouble}, nil
+		}
 	case e.load != nil:
 		entry.Output = func(map[string]string) (io.WriteCloser, error) { return e.load.start(o.s.run) }
 	case e.dest == "":
@@ -164,7 +177,11 @@ func (o *outputs) entry(e *output) (client.ExportEntry, error) {
 		if err := os.MkdirAll(filepath.Dir(e.dest), 0o755); err != nil {
 			return entry, err
 		}
-		entry.Output = func(map[string]string) (io.WriteCloser, error) { return e.create() }
+		entry.Output = func(map[string]string) (io.WriteCloser, error) {
+			w, err := e.create()
+			e.trouble.note(err)
+			return watchedWriter{w, &e.trouble}, err
+		}
 	}
 	return entry, nil
 }
@@ -182,21 +199,18 @@ func (e *output) directory() (string, error) {
 	if _, err := os.Stat(e.dest); !errors.Is(err, fs.ErrNotExist) {
 		return e.dest, err
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(e.dest), "."+filepath.Base(e.dest)+".kiln-")
-	if err != nil {
+	if _, err := e.makeTemp(true); err != nil {
 		return "", err
 	}
-	e.tmp = tmp
-	return tmp, os.Chmod(tmp, 0o755)
+	return e.tmp, os.Chmod(e.tmp, 0o755)
 }
 
 // create opens the file to write a tar output to.
 func (e *output) create() (io.WriteCloser, error) {
-	f, err := os.CreateTemp(filepath.Dir(e.dest), "."+filepath.Base(e.dest)+".kiln-")
+	f, err := e.makeTemp(false)
 	if err != nil {
 		return nil, err
 	}
-	e.tmp = f.Name()
 	return f, f.Chmod(0o644)
 }
 
@@ -205,7 +219,7 @@ func (o *outputs) discard() {
 	for _, e := range o.list {
 		if e.tmp != "" {
 			os.RemoveAll(e.tmp)
-			e.tmp = ""
+			e.letGo()
 		}
 		if e.load != nil {
 			e.load.abort()
@@ -238,10 +252,7 @@ func (o *outputs) commitOne(ctx context.Context, e *output, resp map[string]stri
 	case e.load != nil:
 		return names(e.Attrs["name"]), e.load.wait()
 	case e.tmp != "":
-		tmp := e.tmp
-		e.tmp = ""
-		if err := os.Rename(tmp, e.dest); err != nil {
-			os.RemoveAll(tmp)
+		if err := e.rename(); err != nil {
 			return nil, err
 		}
 	case e.Type == client.ExporterImage:

@@ -243,8 +243,7 @@ func (r *ownResult) Export(ctx context.Context) (exec.Output, error) {
 		return exec.Output{}, r.s.explain(ctx, r.j, context.Cause(ctx))
 	}
 	if r.err != nil {
-		r.outs.discard()
-		return exec.Output{}, r.s.explain(ctx, r.j, r.err)
+		return exec.Output{}, r.outs.failed(ctx, r.err)
 	}
 	out, err := r.outs.commit(ctx, r.response())
 	if err != nil {
