@@ -194,8 +194,9 @@ func (s *Solver) Close() error {
 	opened := s.opened
 	s.mu.Unlock()
 	if opened != nil {
-		opened.release(drainTime)
+		opened.release(s.patience())
 	}
+	patience := s.patience()
 	s.cancel(errClosed)
 	s.dirs.close()
 	s.sess.close()
@@ -206,10 +207,19 @@ func (s *Solver) Close() error {
 	}()
 	select {
 	case <-done:
-	case <-time.After(drainTime):
+	case <-time.After(patience):
 		// A daemon that does not answer cannot be waited for; its calls end
 		// when the connection is closed.
 	}
-	s.router.close()
+	s.router.close(patience)
 	return nil
+}
+
+// patience is how long the daemon's last words are waited for; one that is
+// lost has none.
+func (s *Solver) patience() time.Duration {
+	if errors.Is(context.Cause(s.run), ErrDaemonLost) {
+		return 0
+	}
+	return drainTime
 }

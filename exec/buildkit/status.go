@@ -337,8 +337,9 @@ func (r *router) settle(ctx context.Context, d digest.Digest) (exec.Vertex, []by
 	}
 }
 
-// close waits a moment for the last reports and then drops all others.
-func (r *router) close() {
+// close waits for the last reports, not longer than that, and then drops all
+// others.
+func (r *router) close(patience time.Duration) {
 	done := make(chan struct{})
 	go func() {
 		r.pumps.Wait()
@@ -346,7 +347,7 @@ func (r *router) close() {
 	}()
 	select {
 	case <-done:
-	case <-time.After(drainTime):
+	case <-time.After(patience):
 	}
 	r.mu.Lock()
 	r.closed = true
