@@ -27,6 +27,7 @@ type credentials struct {
 	secrets secretStore               // of the jobs in the shared build
 	ssh     map[string]kilnconfig.SSH // by ID, likewise
 	offered []session.Attachable      // by the run's session
+	keys    keyring                   // for what kiln itself asks of registries
 }
 
 // prepareCredentials checks that all secrets and agents are there, before
@@ -76,6 +77,7 @@ func (s *Solver) prepareCredentials() error {
 
 func (c *credentials) loadDocker() (err error) {
 	c.docker, err = dockerConfig(c.s.opt.DockerConfig)
+	c.keys.docker = c.docker
 	return err
 }
 

@@ -37,6 +37,9 @@ func (r *sharedResult) Export(ctx context.Context) (exec.Output, error) {
 		return exec.Output{}, err
 	}
 	defer unlock()
+	if out, ok := r.kept(ctx, outs); ok {
+		return out, nil
+	}
 	resp, err := r.run(ctx, outs)
 	if err != nil {
 		return exec.Output{}, outs.failed(ctx, err)
@@ -52,30 +55,41 @@ func (r *sharedResult) run(ctx context.Context, outs *outputs) (map[string]strin
 	}
 	resp := map[string]string{}
 	for i, batch := range batches(entries) {
-		opt := client.SolveOpt{Exports: batch, Internal: true, FrontendAttrs: map[string]string{}}
+		opt := client.SolveOpt{Exports: batch}
 		if len(outs.list) == 1 && outs.list[0].store && len(r.j.req.CacheTo) == 0 {
 			opt.SharedSession, opt.SessionPreInitialized = r.s.sess.Session, true // it offers the store
 		} else {
 			opt.Session = []session.Attachable{r.s.creds.auth()}
-		}
-		epoch := r.j.req.Attrs["build-arg:SOURCE_DATE_EPOCH"]
-		if _, err := strconv.ParseInt(epoch, 10, 64); err == nil { // else the frontend has made a time of it
-			opt.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"] = epoch // exporters take it from there
 		}
 		for _, c := range r.s.cacheExports(r.j) {
 			if i == 0 || c.Type == "inline" { // which goes into each image
 				opt.CacheExports = append(opt.CacheExports, c)
 			}
 		}
-		res, err := r.s.conn.client.Build(ctx, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-			return r.s.assemble(ctx, gw, r.solved)
-		}, r.s.router.exporting(r.j.name))
+		more, err := r.build(ctx, opt)
 		if err != nil {
 			return nil, err
 		}
-		maps.Copy(resp, res.ExporterResponse)
+		maps.Copy(resp, more)
 	}
 	return resp, nil
+}
+
+// build asks for what is held in a build beside the shared one, which does
+// with it what opt says, and returns the exporters' answers.
+func (r *sharedResult) build(ctx context.Context, opt client.SolveOpt) (map[string]string, error) {
+	opt.Internal, opt.FrontendAttrs = true, map[string]string{}
+	epoch := r.j.req.Attrs["build-arg:SOURCE_DATE_EPOCH"]
+	if _, err := strconv.ParseInt(epoch, 10, 64); err == nil { // else the frontend has made a time of it
+		opt.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"] = epoch // exporters take it from there
+	}
+	res, err := r.s.conn.client.Build(ctx, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		return r.s.assemble(ctx, gw, r.solved)
+	}, r.s.router.exporting(r.j.name))
+	if err != nil {
+		return nil, err
+	}
+	return res.ExporterResponse, nil
 }
 
 // batches splits outputs so that each build has at most one that goes to a

@@ -43,6 +43,7 @@ type job struct {
 	session string
 	syntax  string // image of the frontend that the Dockerfile asks for
 	source  []byte // the Dockerfile, if it is on this machine
+	checked bool   // the image is compared with the registry's, see unchanged.go
 
 	early *conversion // what the survey has made of it, if that is exact
 	// inherited holds the digests of the operations of the targets it reads.
@@ -120,6 +121,7 @@ func (j *job) loadOnce(s *Solver) error {
 	if ref, _, _, ok := parser.DetectSyntax(j.source); ok && j.req.Attrs["cmdline"] == "" {
 		j.syntax = ref
 	}
+	j.checked = j.isChecked(s.opt.Store != nil)
 	j.session = s.sess.ID()
 	if j.late && !j.frontend() {
 		sess, err := s.newSession(filesync.NewFSSyncProvider(s.locals))
@@ -176,14 +178,23 @@ func (j *job) loadDockerfile(s *Solver) error {
 // remote reports whether the daemon fetches the context.
 func (j *job) remote() bool { return j.req.Attrs["context"] != "" }
 
-// frontend reports whether the daemon's frontend is to read the Dockerfile.
-func (j *job) frontend() bool {
-	return j.force || j.req.Attested || j.syntax != "" || j.req.Frontend != builtin || j.remote()
+// frontend reports whether the daemon's frontend is to read the Dockerfile in
+// a build of the job's own.
+func (j *job) frontend() bool { return j.req.Attested || j.foreign() }
+
+// foreign reports whether only the daemon's frontend can read the Dockerfile.
+func (j *job) foreign() bool {
+	return j.force || j.syntax != "" || j.req.Frontend != builtin || j.remote()
 }
 
-// own reports whether the job needs a build of its own.
+// separate reports whether the job cannot be solved beside others.
+func (j *job) separate() bool {
+	return j.foreign() || j.clash || len(j.req.Entitlements)+len(j.req.Logins) > 0
+}
+
+// own reports whether the job is solved in a build of its own.
 func (j *job) own() bool {
-	return j.frontend() || j.clash || len(j.req.Entitlements)+len(j.req.Logins) > 0
+	return !j.checked && (j.separate() || j.req.Attested)
 }
 
 // attrs returns the frontend attributes with those of the inputs.

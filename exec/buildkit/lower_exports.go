@@ -142,6 +142,11 @@ func (l *lowering) annotationKey(whole, typ, key string) (string, bool) {
 	return k.String(), true
 }
 
+const (
+	attestPrefix      = "attest:"
+	defaultProvenance = "mode=min,inline-only=true"
+)
+
 func (l *lowering) attestations() {
 	mentioned := false
 	for _, a := range l.t.Attest {
@@ -153,14 +158,14 @@ func (l *lowering) attestations() {
 		for _, kv := range a.Attrs {
 			fields = append(fields, kv.Key+"="+kv.Value)
 		}
-		l.req.Attrs["attest:"+a.Type] = csvFields(fields)
+		l.req.Attrs[attestPrefix+a.Type] = csvFields(fields)
 		l.req.Attested = l.req.Attested || len(l.req.Exports) > 0 || l.req.Stored
 	}
 	if mentioned || !l.o.Provenance {
 		return
 	}
 	// bake's default; "inline only" keeps it out of files and directories.
-	l.req.Attrs["attest:provenance"] = "mode=min,inline-only=true"
+	l.req.Attrs[attestPrefix+"provenance"] = defaultProvenance
 	l.req.Attested = l.req.Attested || slices.ContainsFunc(l.req.Exports, func(e Export) bool { return e.Type == client.ExporterImage })
 }
 

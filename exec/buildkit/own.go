@@ -43,8 +43,9 @@ func (r *ownResult) holds() *solved { return r.solved }
 // errLetGo ends a build whose result is not exported.
 var errLetGo = errors.New("the result is not exported")
 
-// solveOwn builds a job in a build of its own.
-func (s *Solver) solveOwn(ctx context.Context, j *job, fed *fed) (exec.Result, error) {
+// solveOwn builds a job in a build of its own, whose status goes to the
+// channel.
+func (s *Solver) solveOwn(ctx context.Context, j *job, fed *fed, status chan *client.SolveStatus) (exec.Result, error) {
 	outs, err := s.outputs(j)
 	if err != nil {
 		return nil, err
@@ -73,7 +74,7 @@ func (s *Solver) solveOwn(ctx context.Context, j *job, fed *fed) (exec.Result, e
 			}
 			ready <- held
 			return r.await(ctx, res)
-		}, s.router.direct(j.name))
+		}, status)
 	}()
 	select {
 	case r.solved = <-ready:

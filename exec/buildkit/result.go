@@ -9,8 +9,6 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/kilnbuild/kiln/exec"
 )
 
 // A sharedResult was solved in the run's shared build, which holds it.
@@ -27,7 +25,7 @@ func (r *sharedResult) holds() *solved { return r.solved }
 func (r *sharedResult) Close() {}
 
 // solveShared builds a job in the shared build.
-func (s *Solver) solveShared(ctx context.Context, j *job, fed *fed) (exec.Result, error) {
+func (s *Solver) solveShared(ctx context.Context, j *job, fed *fed) (*sharedResult, error) {
 	b, err := s.main()
 	if err != nil {
 		return nil, err

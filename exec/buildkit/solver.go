@@ -161,9 +161,16 @@ func (s *Solver) solve(ctx context.Context, j *job, inputs map[string]exec.Resul
 	}
 	j.inherit(fed)
 	if j.own() {
-		return s.solveOwn(ctx, j, fed)
+		return s.solveOwn(ctx, j, fed, s.router.direct(j.name))
 	}
-	return s.solveShared(ctx, j, fed)
+	r, err := s.solveShared(ctx, j, fed)
+	if err != nil {
+		return nil, err
+	}
+	if j.checked {
+		return &pushedResult{r, fed}, nil
+	}
+	return r, nil
 }
 
 // bound returns a context that also ends with the run.

@@ -139,6 +139,17 @@ func (r *router) exporting(node string) chan *client.SolveStatus {
 	})
 }
 
+// repeating returns a channel for the status of a build that does once more
+// what was done, under other digests, and then exports it.
+func (r *router) repeating(node string) chan *client.SolveStatus {
+	return r.pump(func(d digest.Digest, name string) string {
+		if len(r.owners[d]) > 0 || !strings.HasPrefix(name, "exporting ") {
+			return dropped
+		}
+		return node
+	})
+}
+
 // dropped stands for the node of a step that is not told.
 const dropped = "\x00"
 
