@@ -1,0 +1,173 @@
+package buildkit_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"github.com/moby/buildkit/client"
+	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/exec/buildkit"
+)
+
+// A readWatch counts how often the files and directories below a directory
+// are opened.
+type readWatch struct {
+	fd    int
+	dirs  map[int32]string // by watch
+	opens map[string]int   // by path in the directory; directories end in a slash
+}
+
+func watchReads(t *testing.T, root string) *readWatch {
+	t.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	w := &readWatch{fd: fd, dirs: map[int32]string{}}
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		// Closing parts one opening from the next: equal events become one.
+		id, err := unix.InotifyAddWatch(fd, path, unix.IN_OPEN|unix.IN_CLOSE)
+		w.dirs[int32(id)] = rel
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.read(t) // the walk's own
+	return w
+}
+
+// read returns the counts since the last time.
+func (w *readWatch) read(t *testing.T) map[string]int {
+	t.Helper()
+	counts := map[string]int{}
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := unix.Read(w.fd, buf)
+		if err == unix.EAGAIN {
+			return counts
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 0; at < n; {
+			e := (*unix.InotifyEvent)(unsafe.Pointer(&buf[at]))
+			name := strings.TrimRight(string(buf[at+unix.SizeofInotifyEvent:at+unix.SizeofInotifyEvent+int(e.Len)]), "\x00")
+			at += unix.SizeofInotifyEvent + int(e.Len)
+			switch {
+			case e.Mask&unix.IN_Q_OVERFLOW != 0:
+				t.Fatal("too many events")
+			case e.Mask&unix.IN_OPEN == 0 || e.Mask&unix.IN_ISDIR != 0 && name != "": // told by the directory itself
+			case e.Mask&unix.IN_ISDIR != 0:
+				counts[w.dirs[e.Wd]+"/"]++
+			default:
+				counts[filepath.Join(w.dirs[e.Wd], name)]++
+			}
+		}
+	}
+}
+
+// uploads returns the transfers of local directories in BuildKit's own status,
+// by name of the vertex, with their number of bytes.
+func uploads(t *testing.T, raw []byte) map[string]int64 {
+	t.Helper()
+	out := map[string]int64{}
+	names := map[string]string{} // of vertices that move something
+	for line := range bytes.Lines(raw) {
+		var st client.SolveStatus
+		if err := json.Unmarshal(line, &st); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range st.Vertexes {
+			names[v.Digest.String()] = v.Name
+		}
+		for _, s := range st.Statuses {
+			if strings.HasPrefix(s.ID, "transferring ") {
+				key := s.Vertex.String()
+				out[key] = max(out[key], s.Current)
+			}
+		}
+	}
+	named := map[string]int64{}
+	for dgst, n := range out {
+		named[names[dgst]+" "+dgst] = n
+	}
+	return named
+}
+
+// TestUploadOnce: a directory is walked once and its files are read once,
+// however the targets of a run spell its path, and only those files are read
+// that a Dockerfile asks for. In the next run, none is.
+func TestUploadOnce(t *testing.T) {
+	root := t.TempDir()
+	real := files(t, filepath.Join(root, "real"), map[string]string{
+		"Dockerfile": "FROM scratch\nARG N\nCOPY shared /shared\nCOPY svc/$N /svc\n", ".dockerignore": "ignored\nshared/no\n",
+		"shared/a": strings.Repeat("a", 1000), "shared/b": strings.Repeat("b", 2000), "shared/no": "n", "ignored/x": "x", "unasked/big": strings.Repeat("u", 100000),
+		"svc/0/f": "0", "svc/1/f": "1", "svc/2/f": "2", "svc/3/f": "3", "svc/4/f": "4", "svc/5/f": "5", "svc/6/f": "6",
+		"named.Dockerfile": "FROM scratch\nCOPY --from=again shared/a /a\nCOPY --from=also svc/0 /0\nCOPY svc/1 /1\n",
+	})
+	if err := os.Symlink("real", filepath.Join(root, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("../real", filepath.Join(real, "self")); err != nil {
+		t.Fatal(err)
+	}
+	spellings := []string{"real", "./real/", real, "link", filepath.Join(root, "link"), "real/svc/..", "real/self"}
+	var targets []*config.Target
+	for i, path := range spellings {
+		targets = append(targets, &config.Target{Name: string(rune('a' + i)), Context: local(path), Args: kv("N", string(rune('0'+i))), Outputs: cacheOnly})
+	}
+	targets = append(targets, &config.Target{Name: "named", Context: local("real"), Dockerfile: "named.Dockerfile", Outputs: cacheOnly,
+		Contexts: []config.NamedSource{{Name: "again", From: local("link")}, {Name: "also", From: local(real)}}})
+
+	w := watchReads(t, real)
+	run := func(targets []*config.Target) (map[string]int, map[string]int64) {
+		var raw bytes.Buffer
+		s := &session{dir: root, targets: targets, opt: buildkit.Options{Raw: &raw}}
+		s.must(t)
+		return w.read(t), uploads(t, raw.Bytes())
+	}
+	opens, sent := run(targets)
+	if len(sent) != 1 {
+		t.Errorf("there were %d transfers, want 1: %v", len(sent), sent)
+	}
+	for _, path := range []string{"shared/a", "shared/b", "svc/0/f", "svc/6/f"} {
+		if opens[path] != 1 {
+			t.Errorf("%s was read %d times, want once", path, opens[path])
+		}
+	}
+	for _, path := range []string{"shared/no", "ignored/x", "unasked/big"} {
+		if opens[path] != 0 {
+			t.Errorf("%s was read %d times, and no Dockerfile asks for it", path, opens[path])
+		}
+	}
+	again, _ := run(targets)
+	one, _ := run(targets[:1])
+	for _, path := range []string{"shared/a", "shared/b", "svc/0/f"} {
+		if again[path] != 0 {
+			t.Errorf("in the next run %s was read %d times", path, again[path])
+		}
+	}
+	for _, dir := range []string{"./", "shared/", "svc/", "svc/0/"} {
+		if opens[dir] == 0 || again[dir] > one[dir] || opens[dir] > one[dir] {
+			t.Errorf("the directory %s was opened %d times, in the next run %d, for one target %d", dir, opens[dir], again[dir], one[dir])
+		}
+	}
+	t.Logf("directories: %v; one target: %v", opens, one)
+}
