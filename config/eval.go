@@ -116,7 +116,7 @@ func (ev *evaluator) cycle(node any) {
 // returns false if that failed, which has been reported.
 func (ev *evaluator) eval(x *expression, s *scope, who whom) (cty.Value, bool) {
 	x.prepare(ev.meter)
-	if x.static {
+	if x.static || x.ahead && s == nil {
 		return x.val, true
 	}
 	if x.err.HasErrors() {
@@ -164,7 +164,7 @@ func (ev *evaluator) value(x *expression, ctx *hcl.EvalContext, missing []missin
 	if diags.HasErrors() && !reported {
 		ev.explain(diags, missing, who)
 	}
-	if diags.HasErrors() || reported && !v.IsWhollyKnown() || ev.meter.told {
+	if diags.HasErrors() || reported && !v.IsWhollyKnown() || ev.meter.told.Load() {
 		return cty.NilVal, false
 	}
 	return v, true

@@ -18,6 +18,7 @@ type expression struct {
 	prepared bool
 	err      hcl.Diagnostics // a JSON string that is no template
 	static   bool            // refers to nothing: val is its value
+	ahead    bool            // val is its value outside a matrix and variants
 	val      cty.Value
 	roots    []string        // names of variables that it refers to, each once
 	deep     []hcl.Traversal // what it refers to below target, group and git
@@ -53,10 +54,12 @@ func (x *expression) prepare(m *meter) {
 			return
 		}
 	}
-	for _, ref := range x.syn.Variables() {
+	var s survey
+	s.walk(x.syn)
+	for _, ref := range s.refs {
 		x.note(ref)
 	}
-	metered(x.syn, m)
+	m.charge(&s)
 }
 
 // native sees to it that x has the native syntax. Before prepare the tree can

@@ -34,7 +34,10 @@ const (
 )
 
 // spent counts the work of the functions of one load.
-type spent struct{ units atomic.Int64 }
+type spent struct {
+	units   atomic.Int64
+	refused atomic.Bool // some work was
+}
 
 // errSpent says that a file asks for more work than any sensible one does.
 var errSpent = errors.New("this call would take too much memory or time; " +
@@ -44,6 +47,7 @@ var errSpent = errors.New("this call would take too much memory or time; " +
 // that would pass it is refused without being counted.
 func (s *spent) charge(units float64) error {
 	if !(units < allowance) || s.units.Load()+int64(units) > allowance {
+		s.refused.Store(true)
 		return errSpent
 	}
 	s.units.Add(int64(units))

@@ -87,7 +87,7 @@ func (ev *evaluator) groupMembers(g *groupDecl) bool {
 	if !ok || v.IsNull() {
 		return ok
 	}
-	f := &fitting{rep: ev.rep, whose: `group "` + g.name + `"`, attr: "targets", x: a.expr, rng: a.expr.Range()}
+	f := &fitting{rep: ev.rep, whose: whom{kind: "group", name: g.name}, attr: "targets", x: a.expr, rng: a.expr.Range()}
 	names, _ := fitList(f, v).([]string)
 	if f.failed {
 		return false

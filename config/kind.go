@@ -30,7 +30,7 @@ type kind struct {
 // blame if it does not.
 type fitting struct {
 	rep    *report
-	whose  string // `target "app"`
+	whose  whom // the target or group
 	attr   string
 	x      *expression // nil for --set
 	rng    hcl.Range

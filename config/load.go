@@ -85,6 +85,7 @@ func (ev *evaluator) config(e *expander) *Config {
 			ev.group(g)
 		}
 	}
+	ev.ahead()
 	for _, t := range ev.order {
 		if out := ev.decode(t); out != nil {
 			cfg.Targets = append(cfg.Targets, out)
@@ -135,7 +136,7 @@ func (ev *evaluator) composedBlocks() []*block {
 				if !ok {
 					rng = t.Range
 				}
-				b.attrs = append(b.attrs, attrExpr{i, name, rng, literal(v, rng)})
+				b.attrs = append(b.attrs, attrExpr{index: i, name: name, rng: rng, expr: literal(v, rng)})
 			}
 		}
 		out = append(out, b)

@@ -184,7 +184,7 @@ func (t *instance) whose(i int) whom {
 }
 
 func (ev *evaluator) fitting(t *instance, i int, x *expression, u *unit) *fitting {
-	f := &fitting{rep: ev.rep, whose: `target "` + t.name + `"`, attr: attributes[i].name, x: x}
+	f := &fitting{rep: ev.rep, whose: whom{kind: "target", name: t.name}, attr: attributes[i].name, x: x}
 	if x != nil {
 		f.rng = x.Range()
 	}
@@ -343,6 +343,9 @@ func (ev *evaluator) ownValues(t *instance, i int) []layered {
 
 // fit evaluates an attribute of one layer and makes it fit.
 func (ev *evaluator) fit(t *instance, i int, l layer, a *attrExpr) (any, bool) {
+	if a.fitted != nil {
+		return a.fitted, true
+	}
 	if same, ok := ev.sameOf(a.expr, i, l.scope); ok {
 		return ev.merged(same, i)
 	}

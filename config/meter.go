@@ -1,6 +1,8 @@
 package config
 
 import (
+	"sync/atomic"
+
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
@@ -16,7 +18,7 @@ const iterationCost = 1024
 // A meter charges expressions, and tells only once that there is no more.
 type meter struct {
 	spent *spent
-	told  bool
+	told  atomic.Bool
 }
 
 // A metered expression is the body of a loop or a part of a template.
@@ -42,10 +44,9 @@ func (m *meteredExpr) Value(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
 }
 
 func (m *meteredExpr) refuse(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) {
-	if m.meter.told {
+	if m.meter.told.Swap(true) {
 		return cty.DynamicVal, nil
 	}
-	m.meter.told = true
 	rng := m.Range()
 	return cty.DynamicVal, hcl.Diagnostics{{
 		Severity: hcl.DiagError, Summary: "Too much work", Subject: &rng, Expression: m.Expression, EvalContext: ctx,
@@ -53,33 +54,15 @@ func (m *meteredExpr) refuse(ctx *hcl.EvalContext) (cty.Value, hcl.Diagnostics) 
 	}}
 }
 
-// metered puts meters into the loops and templates of e.
-func metered(e hclsyntax.Expression, m *meter) {
-	switch e := e.(type) {
-	case *hclsyntax.ScopeTraversalExpr:
-		return
-	case *hclsyntax.TemplateWrapExpr:
-		metered(e.Wrapped, m)
-		return
-	}
-	var loops []*hclsyntax.ForExpr
-	var templates []*hclsyntax.TemplateExpr
-	_ = hclsyntax.VisitAll(e, func(n hclsyntax.Node) hcl.Diagnostics {
-		switch n := n.(type) {
-		case *hclsyntax.ForExpr:
-			loops = append(loops, n)
-		case *hclsyntax.TemplateExpr:
-			templates = append(templates, n)
-		}
-		return nil
-	})
-	for _, f := range loops {
+// charge puts meters into the loops and templates that a survey found.
+func (m *meter) charge(s *survey) {
+	for _, f := range s.loops {
 		f.ValExpr = &meteredExpr{Expression: f.ValExpr, meter: m, each: iterationCost}
 		if f.CondExpr != nil {
 			f.CondExpr = &meteredExpr{Expression: f.CondExpr, meter: m, each: iterationCost / 4}
 		}
 	}
-	for _, t := range templates {
+	for _, t := range s.templates {
 		for i, p := range t.Parts {
 			if l, ok := p.(*hclsyntax.LiteralValueExpr); !ok || l.Val.Type() != cty.String {
 				t.Parts[i] = &meteredExpr{Expression: p, meter: m, each: 16, text: true}

@@ -251,7 +251,7 @@ func (ev *evaluator) note(into *override, o *Override, key setKey, rng hcl.Range
 // override applies the settings of one attribute to what the files say.
 func (ev *evaluator) override(t *instance, i int, m *merger, o *override) bool {
 	a := &attributes[i]
-	f := &fitting{rep: ev.rep, whose: `target "` + t.name + `"`, attr: a.name, rng: o.rng}
+	f := &fitting{rep: ev.rep, whose: whom{kind: "target", name: t.name}, attr: a.name, rng: o.rng}
 	if o.set || len(o.keys) > 0 {
 		m.rng = o.rng
 	}

@@ -40,10 +40,11 @@ type block struct {
 
 // An attrExpr is an attribute of a block.
 type attrExpr struct {
-	index int    // in the table of attributes, for a target and variant
-	name  string // for other blocks
-	rng   hcl.Range
-	expr  *expression
+	index  int    // in the table of attributes, for a target and variant
+	name   string // for other blocks
+	rng    hcl.Range
+	expr   *expression
+	fitted any // its value, if that is known ahead; see ahead.go
 }
 
 // attr returns the attribute at that place of the table; nil if it is not set.
@@ -253,7 +254,7 @@ func (p *parser) native(b *hclsyntax.Block, label string, labelRange hcl.Range, 
 	out.attrs = make([]attrExpr, 0, len(b.Body.Attributes))
 	for _, a := range b.Body.Attributes {
 		if i, ok := form.attrs(a.Name); ok {
-			out.attrs = append(out.attrs, attrExpr{i, a.Name, a.SrcRange, newExpression(a.Expr)})
+			out.attrs = append(out.attrs, attrExpr{index: i, name: a.Name, rng: a.SrcRange, expr: newExpression(a.Expr)})
 		} else {
 			p.unknown(out, form, "attribute", a.Name, a.NameRange)
 		}

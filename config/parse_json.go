@@ -60,7 +60,7 @@ func (p *parser) profile(b *hcl.Block, form *bodyForm, u *unit) *block {
 	p.rep.addAll(diags)
 	for _, a := range attrs {
 		if i, ok := form.attrs(a.Name); ok {
-			out.attrs = append(out.attrs, attrExpr{i, a.Name, a.Range, newExpression(a.Expr)})
+			out.attrs = append(out.attrs, attrExpr{index: i, name: a.Name, rng: a.Range, expr: newExpression(a.Expr)})
 		} else {
 			p.unknown(out, form, "attribute", a.Name, a.NameRange)
 		}

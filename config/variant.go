@@ -41,7 +41,7 @@ func (e *expander) listed(f *flavors, l *label, a *attrExpr) {
 	if !ok || v.IsNull() {
 		return
 	}
-	fit := &fitting{rep: e.ev.rep, whose: `target "` + l.name + `"`, attr: "variants", x: a.expr, rng: a.expr.Range()}
+	fit := &fitting{rep: e.ev.rep, whose: whom{kind: "target", name: l.name}, attr: "variants", x: a.expr, rng: a.expr.Range()}
 	names, _ := fitList(fit, v).([]string)
 	for i, n := range names {
 		e.note(f, l, n, fit.place(i))
