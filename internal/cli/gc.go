@@ -2,6 +2,7 @@ package cli
 
 import (
 	"math"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/kilnbuild/kiln/config"
@@ -15,6 +16,10 @@ const (
 	planningMemory = 512 << 20
 	largeSource    = 2 << 20
 	largeGC        = 400
+	// sourceMemory is what planning takes for each byte of a definition.
+	sourceMemory = 128
+	// smallSource is up to where large pages would bring less than they cost.
+	smallSource = 64 << 10
 )
 
 // relaxGC lets planning run without garbage collection, unless the user has
@@ -34,14 +39,23 @@ func (a *app) relaxGC() (restore func()) {
 	}
 }
 
-// sizeGC brings the collector back for a large definition.
+// sizeGC brings the collector back for a large definition, and has the memory
+// for one of medium size in large pages: filled page by page, it would cost a
+// fifth of the time.
 func (a *app) sizeGC(files []config.File) {
 	size := 0
 	for _, f := range files {
 		size += len(f.Data)
 	}
-	if a.relaxed && size > largeSource {
+	switch {
+	case !a.relaxed:
+	case size > largeSource:
 		debug.SetGCPercent(largeGC)
 		debug.SetMemoryLimit(math.MaxInt64)
+	case size > smallSource:
+		// What is freed at once, untouched, stays with the heap, and is the
+		// first to be used.
+		largePages(make([]byte, size*sourceMemory))
+		runtime.GC()
 	}
 }
