@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/graph"
 )
 
@@ -32,6 +33,7 @@ type Watchdog struct {
 	// mu guards the fields below.
 	mu    sync.Mutex
 	nodes []*watched // in the order of the graph
+	loose *watched   // steps that belong to no node
 	index map[string]*watched
 	heard time.Time // of anything
 }
@@ -81,6 +83,8 @@ func Watch(sink Sink, g *graph.Graph, o WatchOptions) *Watchdog {
 		w.nodes = append(w.nodes, one)
 		w.index[n.Name()] = one
 	}
+	nobody := &graph.Node{Target: &config.Target{}}
+	w.loose = &watched{node: nobody, phase: Finished}
 	go w.run()
 	return w
 }
@@ -106,8 +110,7 @@ func (w *Watchdog) note(e Event) bool {
 	now := time.Now()
 	n := w.index[e.Node]
 	if n == nil {
-		w.heard = now
-		return true
+		n = w.loose
 	}
 	switch e.Kind {
 	case Queued, Started:
@@ -151,7 +154,7 @@ func (n *watched) step(v Vertex, now time.Time, after time.Duration) bool {
 		delete(n.steps, v.Digest)
 		n.order = slices.DeleteFunc(n.order, func(d string) bool { return d == v.Digest })
 		return true
-	case n.phase == Finished: // a late report
+	case n.phase == Finished && n.node.Name() != "": // a late report
 		return true
 	case s == nil:
 		s = &watchedStep{parts: map[string]int64{}}
@@ -207,7 +210,7 @@ func (w *Watchdog) look(now time.Time) []Event {
 		}})
 	}
 	idle := true // no target is being built
-	for _, n := range w.nodes {
+	for _, n := range append(slices.Clip(w.nodes), w.loose) {
 		idle = idle && (n.phase == Queued || n.phase == Finished)
 		for _, d := range n.order {
 			if s := n.steps[d]; s.due(now) {

@@ -193,6 +193,16 @@ func TestWatchdog(t *testing.T) {
 			"1m0s base -: waiting for its turn since 0s for 1m0s app,e2e",
 			"1m0s docs -: waiting for its turn since 0s for 1m0s",
 		}},
+		{"a step that belongs to no target", func(p playing) {
+			p.kind("docs", Started)
+			p.step("", "importing cache")
+			time.Sleep(65 * time.Second)
+			p.step("", "importing cache", ended)
+			time.Sleep(50 * time.Second)
+		}, []string{
+			"1m0s  importing cache: doing importing cache of  since 0s for 1m0s",
+			"1m0s docs -: waiting for the builder since 0s for 1m0s",
+		}},
 		{"a retry is a sign of life, and so is what concerns the run", func(p playing) {
 			p.kind("docs", Started)
 			time.Sleep(50 * time.Second)
