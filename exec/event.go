@@ -28,7 +28,10 @@ type Event struct {
 	Caution *Caution `json:",omitempty"` // for Warning, what is known beside the text; may be nil
 	Silence *Silence `json:",omitempty"` // for Silent
 	Retry   *Retry   `json:",omitempty"` // for Retrying
-	Builder string   `json:",omitempty"` // for Placed, the builder's name; with several platforms there may be several
+	Builder string   `json:",omitempty"` // for Placed, the builder's name
+	// Platforms are, for Placed, those of the node that the builder is for;
+	// nil where that is all of it.
+	Platforms []string `json:",omitempty"`
 	Outcome *Outcome `json:"-"`          // for Finished
 }
 

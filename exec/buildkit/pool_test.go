@@ -116,10 +116,10 @@ func TestPoolJoins(t *testing.T) {
 	}
 	var placed []string
 	for _, e := range events.of(exec.Placed) {
-		placed = append(placed, e.Node+" on "+e.Builder)
+		placed = append(placed, e.Node+" on "+e.Builder+" for "+strings.Join(e.Platforms, ", "))
 	}
 	slices.Sort(placed)
-	if want := "app on x (linux/amd64), app on y (linux/arm64), base on x (linux/amd64), base on y (linux/arm64)"; strings.Join(placed, ", ") != want {
+	if want := "app on x for linux/amd64, app on y for linux/arm64, base on x for linux/amd64, base on y for linux/arm64"; strings.Join(placed, ", ") != want {
 		t.Errorf("placed %q", placed)
 	}
 	alone := linkedImages(t, reg)

@@ -255,7 +255,11 @@ func (r *recorder) Event(e exec.Event) {
 		if r.placed == nil {
 			r.placed = map[string][]string{}
 		}
-		r.placed[e.Node] = append(r.placed[e.Node], e.Builder)
+		text := e.Builder
+		if e.Platforms != nil {
+			text += " (" + strings.Join(e.Platforms, ", ") + ")"
+		}
+		r.placed[e.Node] = append(r.placed[e.Node], text)
 		slices.Sort(r.placed[e.Node])
 	case exec.Warning:
 		r.warnings = append(r.warnings, e.Node+": "+string(e.Log))

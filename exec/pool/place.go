@@ -121,20 +121,23 @@ func suits(m *member, u *unit) int {
 		switch {
 		case !slices.Contains(m.Platforms, p):
 			sum += unclaimed
-		case !native(m.Platforms[0], p):
+		case !m.native(p):
 			sum += emulated
 		}
 	}
 	return sum
 }
 
-// native reports whether a machine of one platform runs another's programs
-// by itself.
-func native(own, p string) bool {
-	if own == p {
+// native reports whether m runs the programs of a platform by itself, or is
+// to be taken so.
+func (m *member) native(p string) bool {
+	if m.Kept != nil {
+		return slices.Contains(m.Kept, p)
+	}
+	if m.Platforms[0] == p {
 		return true
 	}
-	a, err1 := platforms.Parse(own)
+	a, err1 := platforms.Parse(m.Platforms[0])
 	b, err2 := platforms.Parse(p)
 	return err1 == nil && err2 == nil && platforms.Only(a).Match(b)
 }

@@ -37,6 +37,9 @@ type Solver interface {
 type Member struct {
 	Name      string   // for messages and events; unlike the others'
 	Platforms []string // what it claims to build for, its own first; at least one, in their normal form
+	// Kept are the platforms that the user wants it for: they count as native,
+	// and no others do. nil leaves it to its own platform.
+	Kept []string
 	// Open begins a run of a part of the pool's graph. It may be called again
 	// while earlier runs are open.
 	Open func(ctx context.Context, g *graph.Graph) (Solver, error)

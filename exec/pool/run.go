@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -31,7 +31,7 @@ type run struct {
 type part struct {
 	node      *graph.Node // of the run's graph
 	needs     []*graph.Node
-	platforms []string // for the event: "" where that is all of them
+	platforms []string // for the event: nil where that is all of them
 }
 
 // A future is a result that is made once, and waited for by all that read it.
@@ -178,11 +178,7 @@ func (r *run) make(ctx context.Context, n *graph.Node, f *future, sink exec.Sink
 		}
 		inputs[need.Name()] = in
 	}
-	name := r.member.Name
-	if len(part.platforms) > 0 {
-		name += " (" + strings.Join(part.platforms, ", ") + ")"
-	}
-	sink.Event(exec.Event{Node: n.Name(), Kind: exec.Placed, Builder: name})
+	sink.Event(exec.Event{Time: time.Now(), Node: n.Name(), Kind: exec.Placed, Builder: r.member.Name, Platforms: part.platforms})
 	result, err := r.solver.Solve(ctx, part.node, inputs, sink)
 	if err == nil && result == nil {
 		err = fmt.Errorf("builder %s returned neither a result nor an error", r.member.Name)

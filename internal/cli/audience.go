@@ -111,6 +111,7 @@ type audience struct {
 	exec.Sink
 	displays []*progress.Display
 	warnings *warningSink
+	places   *progress.Places
 	dog      *exec.Watchdog // nil if nobody cares for silence
 }
 
@@ -120,7 +121,8 @@ func (a *app) audience(p *plan, header string) *audience {
 	if p.json == jsonEvents {
 		out.displays = append(out.displays, progress.New(progress.Options{Out: a.Out, Mode: progress.JSON, Header: header}))
 	}
-	out.warnings = &warningSink{Sink: everyone(out.displays)}
+	out.places = &progress.Places{}
+	out.warnings = &warningSink{Sink: everyone{out.displays, out.places}}
 	out.Sink = out.warnings
 	if p.stuck > 0 {
 		out.dog = exec.Watch(out.Sink, p.graph, exec.WatchOptions{After: p.stuck, Doing: buildkit.Doing})
@@ -151,25 +153,25 @@ func (a *audience) finish(outcomes []exec.Outcome) error {
 	return err
 }
 
-// everyone is a Sink of several displays.
-type everyone []*progress.Display
+// everyone is a Sink of several displays, and of what knows the builders.
+type everyone struct {
+	displays []*progress.Display
+	places   *progress.Places
+}
 
 // Event implements exec.Sink.
 func (all everyone) Event(e exec.Event) {
-	for _, d := range all {
+	all.places.Event(e)
+	for _, d := range all.displays {
 		d.Event(e)
 	}
 }
 
-// solve builds the graph of p on b and tells how it goes.
-func (a *app) solve(ctx context.Context, p *plan, b *builder) (*audience, []exec.Outcome, error) {
-	options, err := a.solverOptions(p, b)
-	if err != nil {
-		return nil, nil, err
-	}
-	told := a.audience(p, b.name)
+// solve builds the graph of p on its builders and tells how it goes.
+func (a *app) solve(ctx context.Context, p *plan) (*audience, []exec.Outcome, error) {
+	told := a.audience(p, p.connected.header())
 	defer context.AfterFunc(ctx, func() { told.note("interrupted: stopping; interrupt again to end at once") })()
-	solver, err := buildkit.Open(ctx, b.conn, p.graph, options)
+	solver, err := a.openSolver(ctx, p, p.connected)
 	if err != nil {
 		return nil, nil, errors.Join(a.openError(err, p), told.finish(nil))
 	}

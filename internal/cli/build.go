@@ -82,8 +82,8 @@ func (a *app) build(ctx context.Context, o buildOptions, args []string) error {
 	defer restore()
 	plan, err := a.plan(ctx, o, args)
 	defer func() {
-		if plan != nil && plan.b != nil { // connected for the definition, or to build
-			plan.b.close()
+		if plan != nil { // connected for the definition, or to build
+			plan.connected.close()
 		}
 	}()
 	if err != nil || plan.graph == nil {
@@ -100,12 +100,12 @@ func (a *app) build(ctx context.Context, o buildOptions, args []string) error {
 type plan struct {
 	*definition
 	telling
-	graph    *graph.Graph
-	schedule schedule
-	builder  builderChoice
-	b        *builder // connected already, where the definition came through it
-	lower    buildkit.LowerOptions
-	call     callSpec
+	graph     *graph.Graph
+	schedule  schedule
+	builders  []builderChoice
+	connected builders // already, where the definition came through the first
+	lower     buildkit.LowerOptions
+	call      callSpec
 }
 
 // plan checks the options, reads the definition, and selects what was asked
@@ -130,7 +130,7 @@ func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, e
 	if p.call, err = parseCall(o.short.call); err != nil {
 		return nil, usagef("%w", err)
 	}
-	if p.builder, err = a.choose(o.builderFlags); err != nil {
+	if p.builders, err = a.choose(o.builderFlags); err != nil {
 		return nil, err
 	}
 	source, args := splitURLs(args)
@@ -168,13 +168,13 @@ func (a *app) define(ctx context.Context, o buildOptions, source remoteSource, s
 		p.definition, err = a.load(ctx, o.definitionFlags, short)
 		return err
 	}
-	if p.b, err = a.connect(ctx, p.builder); err != nil {
+	if p.connected, err = a.connectAll(ctx, p.builders); err != nil {
 		return err
 	}
 	if p.display == progress.TTY || p.display == progress.Plain {
 		fmt.Fprintln(a.Err, "fetching the definition", diag.Redact(source.url))
 	}
-	p.definition, err = a.loadRemote(ctx, p.b, source, o.definitionFlags, short)
+	p.definition, err = a.loadRemote(ctx, p.connected[0], source, o.definitionFlags, short)
 	return err
 }
 
@@ -226,7 +226,7 @@ func (discard) Write(p []byte) (int, error) { return len(p), nil }
 
 // printResults writes a line for each requested target that was built: its
 // name, a reference or path, and the digest, with tabs between them.
-func (a *app) printResults(outcomes []exec.Outcome, asJSON bool) error {
+func (a *app) printResults(outcomes []exec.Outcome, asJSON bool, places *progress.Places) error {
 	var errs []error
 	for _, o := range outcomes {
 		if o.Status != exec.Built || !o.Node.Requested || isCall(o.Node.Target) {
@@ -237,7 +237,7 @@ func (a *app) printResults(outcomes []exec.Outcome, asJSON bool) error {
 			ref = o.Output.Refs[0]
 		}
 		if asJSON {
-			errs = append(errs, json.NewEncoder(a.Out).Encode(result{progress.Version, o.Node.Name(), o.Output.Refs, o.Output.Digest}))
+			errs = append(errs, json.NewEncoder(a.Out).Encode(result{progress.Version, o.Node.Name(), o.Output.Refs, o.Output.Digest, places.Builders(o.Node.Name())}))
 			continue
 		}
 		_, err := fmt.Fprintln(a.Out, strings.Join([]string{o.Node.Name(), ref, o.Output.Digest}, "\t"))
@@ -252,4 +252,5 @@ type result struct {
 	Target     string   `json:"target"`
 	References []string `json:"references"`
 	Digest     string   `json:"digest,omitempty"`
+	Builders   []string `json:"builders,omitempty"`
 }

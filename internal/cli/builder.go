@@ -4,25 +4,30 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/spf13/pflag"
 
 	"github.com/kilnbuild/kiln/exec/buildkit"
+	"github.com/kilnbuild/kiln/internal/diag"
 	"github.com/kilnbuild/kiln/internal/engine"
 )
 
 // A builderFlags says which BuildKit builds.
 type builderFlags struct {
-	builder string // --builder: an address, or the name of a buildx builder
-	engine  string // --engine: "", "shared" or "in-process"
-	tls     buildkit.TLSFiles
+	builders []string // --builder: addresses, or names of buildx builders
+	engine   string   // --engine: "", "shared" or "in-process"
+	tls      buildkit.TLSFiles
 }
 
 func (b *builderFlags) register(f *pflag.FlagSet) {
-	f.StringVar(&b.builder, "builder", "", "`address` of the BuildKit to use (unix://, tcp://, docker-container://, podman-container://, nerdctl-container://, kube-pod://, ssh://), or the name of a buildx builder; default kiln's own")
+	f.StringArrayVar(&b.builders, "builder", nil, "`address` of the BuildKit to use (unix://, tcp://, docker-container://, podman-container://, nerdctl-container://, kube-pod://, ssh://), the name of a buildx builder, or kiln for kiln's own, which is the default; repeat it to spread the targets over several")
 	f.StringVar(&b.engine, "engine", "", "how kiln's own BuildKit runs: `shared` (a process that stays a while) or in-process")
 	f.StringVar(&b.tls.CA, "tls-ca", "", "`file` with the authority that signed the builder's certificate")
 	f.StringVar(&b.tls.Cert, "tls-cert", "", "`file` with the client certificate for the builder")
@@ -30,55 +35,117 @@ func (b *builderFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&b.tls.ServerName, "tls-server-name", "", "`name` to expect in the builder's certificate")
 }
 
-// A builderChoice is the builder after flags and environment were weighed.
+// A builderChoice is a builder after flags and environment were weighed.
 type builderChoice struct {
 	addr      string // "" is kiln's own engine
+	name      string // of the buildx builder and its node; "" if it is none
 	from      string // the flag or variable that chose it
 	inProcess bool
 	tls       buildkit.TLSFiles
-	record    string // "builder/node/" for a builder of buildx, else ""
+	record    string        // "builder/node/" for a builder of buildx, else ""
+	platforms []string      // what the user has kept a node of buildx for; nil leaves it to the daemon
+	timeout   time.Duration // for its first answer; 0 is the usual
 }
 
-// choose weighs the flag, then the environment, then the default.
-func (a *app) choose(b builderFlags) (builderChoice, error) {
-	c := builderChoice{tls: b.tls}
-	for _, s := range []struct{ from, value string }{
-		{"--builder", b.builder},
-		{"KILN_BUILDER", a.env["KILN_BUILDER"]},
-		{"BUILDKIT_HOST", a.env["BUILDKIT_HOST"]},
-		{"BUILDX_BUILDER", a.env["BUILDX_BUILDER"]},
-	} {
-		if s.value != "" {
-			c.addr, c.from = s.value, s.from
-			break
+// label is what people know the builder by, among several.
+func (c builderChoice) label() string {
+	switch {
+	case c.name != "":
+		return c.name
+	case c.addr == "":
+		return "kiln"
+	}
+	return diag.Redact(c.addr)
+}
+
+// ownBuilder is how kiln's own engine is named beside other builders.
+const ownBuilder = "kiln"
+
+// choose weighs the flag, then the environment, then the default. There is at
+// least one choice.
+func (a *app) choose(b builderFlags) ([]builderChoice, error) {
+	from, names := a.namedBuilders(b)
+	inProcess, err := a.engineMode(b, &names)
+	if err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return []builderChoice{{inProcess: inProcess, tls: b.tls}}, nil
+	}
+	var out []builderChoice
+	for _, name := range names {
+		c := builderChoice{addr: name, from: from, tls: b.tls}
+		if len(names) > 1 && !strings.HasPrefix(name, "tcp://") {
+			c.tls = buildkit.TLSFiles{} // they are for those that take them
+		}
+		switch {
+		case name == ownBuilder:
+			c.addr, c.inProcess = "", inProcess
+			out = append(out, c)
+		case strings.Contains(name, "://"):
+			out = append(out, c)
+		default:
+			nodes, err := a.buildxBuilder(c)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, nodes...)
 		}
 	}
+	seen := map[string]bool{}
+	for _, c := range out {
+		if seen[c.addr] {
+			return nil, usagef("%s names the builder %s twice", from, c.label())
+		}
+		seen[c.addr] = true
+	}
+	return out, nil
+}
+
+// namedBuilders returns what the user has named, and where.
+func (a *app) namedBuilders(b builderFlags) (from string, names []string) {
+	if named := slices.DeleteFunc(slices.Clone(b.builders), func(s string) bool { return s == "" }); len(named) > 0 {
+		return "--builder", named
+	}
+	several := strings.FieldsFunc(a.env["KILN_BUILDERS"], func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
+	if len(several) > 0 {
+		return "KILN_BUILDERS", several
+	}
+	for _, name := range []string{"KILN_BUILDER", "BUILDKIT_HOST", "BUILDX_BUILDER"} {
+		if v := a.env[name]; v != "" {
+			return name, []string{v}
+		}
+	}
+	return "", nil
+}
+
+// engineMode says whether kiln's own engine is to run in this process. The
+// flag --engine means that engine, whatever builders the environment names.
+func (a *app) engineMode(b builderFlags, names *[]string) (inProcess bool, err error) {
 	mode, from := b.engine, "--engine"
 	if mode == "" {
 		mode, from = a.env["KILN_ENGINE"], "KILN_ENGINE"
 	}
 	switch mode {
 	case "", "shared":
+		return false, nil
 	case "in-process":
-		if c.addr != "" && b.engine != "" && b.builder != "" {
-			return c, usagef("--engine=in-process and --builder exclude each other")
-		}
-		c.inProcess = c.addr == "" || b.engine != "" && b.builder == ""
-		if c.inProcess {
-			c.addr = ""
-		}
 	default:
-		return c, usagef("%s: no engine is called %q%s; there is shared and in-process", from, mode, didYouMean(mode, []string{"shared", "in-process"}))
+		return false, usagef("%s: no engine is called %q%s; there is shared and in-process", from, mode, didYouMean(mode, []string{"shared", "in-process"}))
 	}
-	if c.addr != "" && !strings.Contains(c.addr, "://") {
-		return a.buildxBuilder(c)
+	switch {
+	case slices.Contains(*names, ownBuilder):
+	case b.engine != "" && len(b.builders) > 0:
+		return false, usagef("--engine=in-process and --builder exclude each other")
+	case b.engine != "":
+		*names = nil
 	}
-	return c, nil
+	return true, nil
 }
 
-// buildxBuilder turns the name of a buildx builder into the address of its
-// first node, as buildx's instance files have it.
-func (a *app) buildxBuilder(c builderChoice) (builderChoice, error) {
+// buildxBuilder returns the nodes of a buildx builder, as buildx's instance
+// files have it.
+func (a *app) buildxBuilder(c builderChoice) ([]builderChoice, error) {
 	dir := a.env["BUILDX_CONFIG"]
 	if dir == "" {
 		docker := a.env["DOCKER_CONFIG"]
@@ -89,45 +156,80 @@ func (a *app) buildxBuilder(c builderChoice) (builderChoice, error) {
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "instances", c.addr))
 	if err != nil {
-		return c, usagef("%s: %q is neither an address (unix://…, tcp://…, docker-container://…) nor a buildx builder: %w", c.from, c.addr, err)
+		return nil, usagef("%s: %q is neither an address (unix://…, tcp://…, docker-container://…) nor a buildx builder: %w", c.from, c.addr, err)
 	}
 	var inst struct {
 		Driver string
-		Nodes  []struct {
-			Name, Endpoint string
-			DriverOpts     map[string]string
-		}
+		Nodes  []buildxNode
 	}
 	if err := json.Unmarshal(data, &inst); err != nil || len(inst.Nodes) == 0 {
-		return c, usagef("%s: buildx's file of builder %q can't be read; give the builder's address", c.from, c.addr)
+		return nil, usagef("%s: buildx's file of builder %q can't be read; give the builder's address", c.from, c.addr)
 	}
-	n := inst.Nodes[0]
-	name := c.addr
-	c.record = name + "/" + n.Name + "/"
-	switch inst.Driver {
-	case "remote":
-		c.addr = n.Endpoint
-		c.tls = buildkit.TLSFiles{CA: n.DriverOpts["cacert"], Cert: n.DriverOpts["cert"], Key: n.DriverOpts["key"], ServerName: n.DriverOpts["servername"]}
-	case "docker-container":
-		c.addr = "docker-container://buildx_buildkit_" + n.Name
-	default:
-		return c, usagef("%s: builder %q has the %s driver, which kiln does not use; give an address", c.from, name, inst.Driver)
+	var out []builderChoice
+	for _, n := range inst.Nodes {
+		node := builderChoice{from: c.from, name: c.addr + "/" + n.Name, record: c.addr + "/" + n.Name + "/", platforms: n.platforms()}
+		switch inst.Driver {
+		case "remote":
+			node.addr = n.Endpoint
+			node.tls = buildkit.TLSFiles{CA: n.DriverOpts["cacert"], Cert: n.DriverOpts["cert"], Key: n.DriverOpts["key"], ServerName: n.DriverOpts["servername"]}
+		case "docker-container":
+			node.addr = "docker-container://buildx_buildkit_" + n.Name
+			if e := n.Endpoint; e != "" && e != "default" && !strings.Contains(e, "://") { // a context of Docker's
+				node.addr += "?context=" + url.QueryEscape(e)
+			}
+		default:
+			return nil, usagef("%s: builder %q has the %s driver, which kiln does not use; give an address", c.from, c.addr, inst.Driver)
+		}
+		out = append(out, node)
 	}
-	return c, nil
+	return out, nil
+}
+
+// A buildxNode is a daemon of a buildx builder.
+type buildxNode struct {
+	Name, Endpoint string
+	DriverOpts     map[string]string
+	Platforms      []struct {
+		OS           string `json:"os"`
+		Architecture string `json:"architecture"`
+		Variant      string `json:"variant"`
+	}
+}
+
+// platforms are what `buildx create --platform` has kept the node for.
+func (n buildxNode) platforms() []string {
+	var out []string
+	for _, p := range n.Platforms {
+		out = append(out, strings.TrimSuffix(strings.Join([]string{p.OS, p.Architecture, p.Variant}, "/"), "/"))
+	}
+	return out
 }
 
 // A builder is a connected BuildKit.
 type builder struct {
 	conn  *buildkit.Conn
-	own   bool   // kiln's own engine
-	name  string // for the first line of progress: which builder, and which version
-	close func()
+	own   bool     // kiln's own engine
+	name  string   // for the first line of progress: which builder, and which version
+	label string   // among several: its name or address
+	kept  []string // platforms that the user has kept it for; nil leaves it to the daemon
+	// missing, of the first of several, are the labels of those that were
+	// not reached.
+	missing []string
+	close   func()
 }
 
 // connect reaches the chosen builder, starting kiln's own where that is it.
 func (a *app) connect(ctx context.Context, c builderChoice) (*builder, error) {
+	b, err := a.reach(ctx, c)
+	if b != nil {
+		b.label, b.kept = c.label(), c.platforms
+	}
+	return b, err
+}
+
+func (a *app) reach(ctx context.Context, c builderChoice) (*builder, error) {
 	if c.addr != "" {
-		return a.dial(ctx, buildkit.DialOptions{Addr: c.addr, TLS: c.tls, RecordPrefix: c.record}, c.addr, func() {})
+		return a.dial(ctx, buildkit.DialOptions{Addr: c.addr, TLS: c.tls, RecordPrefix: c.record, Timeout: c.timeout}, c.addr, func() {})
 	}
 	o, err := a.engineOptions()
 	if err != nil {

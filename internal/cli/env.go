@@ -22,6 +22,7 @@ func environment() []reference.Variable {
 }
 
 var builderVariables = []reference.Variable{
+	{Name: "KILN_BUILDERS", Topic: "The builder", Doc: "the BuildKits to spread the targets over, as --builder repeated, with commas or blanks between them; wins over KILN_BUILDER"},
 	{Name: "KILN_BUILDER", Topic: "The builder", Doc: "address of the BuildKit to use, as --builder", Default: "kiln's own engine"},
 	{Name: "BUILDKIT_HOST", Topic: "The builder", Doc: "address of a BuildKit daemon, if KILN_BUILDER says nothing"},
 	{Name: "BUILDX_BUILDER", Topic: "The builder", Doc: "name of a buildx builder to use, if neither of the others says anything"},

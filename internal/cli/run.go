@@ -28,18 +28,18 @@ func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
 	if err := a.preflight(p); err != nil {
 		return err
 	}
-	if p.b == nil {
-		b, err := a.connect(ctx, p.builder)
+	if p.connected == nil {
+		all, err := a.connectAll(ctx, p.builders)
 		if err != nil {
 			return err
 		}
-		p.b = b // whoever made the plan closes it
+		p.connected = all // whoever made the plan closes them
 	}
-	told, outcomes, err := a.solve(ctx, p, p.b)
+	told, outcomes, err := a.solve(ctx, p)
 	if outcomes == nil {
 		return err
 	}
-	return cmp.Or(err, a.output(o, p, outcomes, told.warnings.sorted()), a.answers(p, outcomes))
+	return cmp.Or(err, a.output(o, p, outcomes, told), a.answers(p, outcomes))
 }
 
 // permit compares what the plan needs with what --allow grants.
@@ -63,9 +63,15 @@ func (a *app) permit(o buildOptions, p *plan) error {
 // openError words why a run could not begin: what the user wrote, or the
 // builder.
 func (a *app) openError(err error, p *plan) error {
-	var diags hcl.Diagnostics
-	if errors.As(err, &diags) {
+	var (
+		diags hcl.Diagnostics
+		known *exitError
+	)
+	switch {
+	case errors.As(err, &diags):
 		return a.definitionError(err, p.files)
+	case errors.As(err, &known):
+		return err
 	}
 	return noBuilder(err)
 }
@@ -143,16 +149,17 @@ func (a *app) dockerConfig() string {
 // output writes what scripts read: results or answers on stdout, and the
 // metadata file. After a failure there is one only if that was to stop
 // nothing else, as with bake.
-func (a *app) output(o buildOptions, p *plan, outcomes []exec.Outcome, warnings []json.RawMessage) error {
+func (a *app) output(o buildOptions, p *plan, outcomes []exec.Outcome, told *audience) error {
 	var errs []error
-	if !isTrue(a.env["BUILDX_METADATA_WARNINGS"]) {
-		warnings = nil
+	var warnings []json.RawMessage
+	if isTrue(a.env["BUILDX_METADATA_WARNINGS"]) {
+		warnings = told.warnings.sorted()
 	}
 	if o.metadataFile != "" && (p.schedule.mode == exec.KeepGoing || !slices.ContainsFunc(outcomes, notBuilt)) {
 		errs = append(errs, writeMetadata(o.metadataFile, outcomes, warnings))
 	}
 	if p.json != jsonEvents && !slices.ContainsFunc(outcomes, toStdout) {
-		errs = append(errs, a.printResults(outcomes, p.json == jsonResults))
+		errs = append(errs, a.printResults(outcomes, p.json == jsonResults, told.places))
 	}
 	return errors.Join(errs...)
 }

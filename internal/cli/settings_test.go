@@ -93,6 +93,8 @@ func TestBuilderVariables(t *testing.T) {
 		"x/instances/box":                     `{"Driver":"docker-container","Nodes":[{"Name":"box0"}]}`,
 		"x/instances/kube":                    `{"Driver":"kubernetes","Nodes":[{"Name":"k0"}]}`,
 		"x/instances/broken":                  `{`,
+		"x/instances/two":                     `{"Driver":"remote","Nodes":[{"Name":"two0","Endpoint":"tcp://one:1","Platforms":[{"architecture":"amd64","os":"linux"}]},{"Name":"two1","Endpoint":"tcp://two:1","Platforms":[{"architecture":"arm","os":"linux","variant":"v7"}]}]}`,
+		"x/instances/boxes":                   `{"Driver":"docker-container","Nodes":[{"Name":"boxes0","Endpoint":"unix:///var/run/docker.sock"},{"Name":"boxes1","Endpoint":"far"}]}`,
 	})
 	for _, test := range []struct {
 		flag string
@@ -110,22 +112,34 @@ func TestBuilderVariables(t *testing.T) {
 		{"kube", "BUILDX_CONFIG=" + dir + "/x", "has the kubernetes driver"},
 		{"broken", "BUILDX_CONFIG=" + dir + "/x", "can't be read"},
 		{"nope", "BUILDX_CONFIG=" + dir + "/x", "neither an address"},
+		{"unix:///a tcp://b:1", "KILN_BUILDERS=unix:///c", "unix:///a tcp://b:1"},
+		{"", "KILN_BUILDERS=unix:///c,tcp://d:1 KILN_BUILDER=unix:///b", "unix:///c tcp://d:1"},
+		{"", "KILN_BUILDERS=, KILN_BUILDER=unix:///b", "unix:///b"},
+		{"kiln unix:///a", "", " unix:///a"},
+		{"two unix:///a", "BUILDX_CONFIG=" + dir + "/x", "tcp://one:1 tcp://two:1 unix:///a"},
+		{"boxes", "BUILDX_CONFIG=" + dir + "/x", "docker-container://buildx_buildkit_boxes0 docker-container://buildx_buildkit_boxes1?context=far"},
+		{"unix:///a unix:///b unix:///a", "", "--builder names the builder unix:///a twice"},
+		{"kiln kiln", "", "--builder names the builder kiln twice"},
 	} {
 		a := &app{dir: dir, env: map[string]string{"HOME": dir + "/home"}}
 		for _, e := range strings.Fields(test.env) {
 			name, value, _ := strings.Cut(e, "=")
 			a.env[name] = value
 		}
-		c, err := a.choose(builderFlags{builder: test.flag})
-		got := c.addr
+		all, err := a.choose(builderFlags{builders: strings.Fields(test.flag)})
+		var addrs []string
+		for _, c := range all {
+			addrs = append(addrs, c.addr)
+		}
+		got := strings.Join(addrs, " ")
 		if err != nil {
 			got = err.Error()
 		}
 		if got != test.want && (err == nil || !strings.Contains(got, test.want)) {
 			t.Errorf("--builder %q, %s: %q, want %q", test.flag, test.env, got, test.want)
 		}
-		if test.want == "tcp://mine:1" && (c.tls.CA != "ca.pem" || c.tls.ServerName != "n") {
-			t.Errorf("certificates: %+v", c.tls)
+		if test.want == "tcp://mine:1" && (all[0].tls.CA != "ca.pem" || all[0].tls.ServerName != "n") {
+			t.Errorf("certificates: %+v", all[0].tls)
 		}
 	}
 }

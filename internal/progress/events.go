@@ -81,6 +81,12 @@ type silentEvent struct {
 	Holds   []string  `json:"holds,omitempty"`
 }
 
+type placedEvent struct {
+	eventHead
+	Builder   string   `json:"builder"`
+	Platforms []string `json:"platforms,omitempty"`
+}
+
 type retryEvent struct {
 	eventHead
 	Number int     `json:"number"`
@@ -96,6 +102,7 @@ type finishedEvent struct {
 	Cached      bool          `json:"cached,omitempty"`
 	Digest      string        `json:"digest,omitempty"`
 	References  []string      `json:"references,omitempty"`
+	Builders    []string      `json:"builders,omitempty"`
 	Seconds     float64       `json:"seconds"`
 	Steps       int           `json:"steps"`
 	StepsCached int           `json:"stepsCached"`
@@ -187,6 +194,8 @@ func (v *events) event(head eventHead, e exec.Event) {
 		if e.Silence != nil {
 			v.write(silentOf(head, e))
 		}
+	case exec.Placed:
+		v.write(placedEvent{head, oneLine(e.Builder), e.Platforms})
 	case exec.Retrying:
 		if r := e.Retry; r != nil {
 			v.write(retryEvent{head, r.Number, r.Of, seconds(r.After), r.Export, diag.Redact(oneLine(r.Cause))})
@@ -257,7 +266,7 @@ func (v *events) finishedOf(head eventHead, o exec.Outcome) finishedEvent {
 	t := v.model.target(head.Target)
 	f := finishedEvent{
 		eventHead: head, Status: o.Status.String(), Cached: t.result(&o) == "cached",
-		Digest: o.Output.Digest, References: o.Output.Refs, Seconds: between(o.Times.Started, o.Times.Finished),
+		Digest: o.Output.Digest, References: o.Output.Refs, Builders: v.model.places.Builders(head.Target), Seconds: between(o.Times.Started, o.Times.Finished),
 	}
 	f.StepsCached, f.Steps = t.cached()
 	if o.Status != exec.Built {

@@ -55,6 +55,35 @@ func TestTroublesGolden(t *testing.T) {
 	}
 }
 
+// With several builders it is told where a target is built, also when it
+// moves to another.
+func TestBuildersGolden(t *testing.T) {
+	for _, mode := range []Mode{JSON, Plain} {
+		synctest.Test(t, func(t *testing.T) {
+			var out locked
+			d := New(Options{Mode: mode, Out: &out, Header: "2 builders"})
+			s := newScene(d, "base", "app", "docs")
+			placed := func(node, builder string, platforms ...string) {
+				s.send(exec.Event{Node: node, Kind: exec.Placed, Builder: builder, Platforms: platforms})
+			}
+			s.start("base")
+			placed("base", "tcp://b:1", "linux/arm64")
+			placed("base", "tcp://a:1", "linux/amd64")
+			s.finish("base", exec.Built, nil)
+			s.start("app")
+			placed("app", "tcp://b:1")
+			s.send(exec.Event{Node: "app", Kind: exec.Warning, Log: []byte("builder tcp://b:1 was lost: it died\napp is now on tcp://a:1")})
+			placed("app", "tcp://a:1")
+			s.finish("app", exec.Failed, errors.New("no such file"))
+			s.finish("docs", exec.Cancelled, &exec.StopError{Failed: "app"})
+			if err := d.Finish(s.outcomes); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, "builders-"+string(mode), out.String())
+		})
+	}
+}
+
 // A run that could not begin has an end, too.
 func TestEventsWithoutOutcomes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -125,7 +154,7 @@ func TestEventsAreLines(t *testing.T) {
 // documented are the objects of docs/json.md by their headings.
 var documented = map[string]any{
 	"Every event": eventHead{}, "begin": beginEvent{}, "queued, started, solved": eventHead{}, "note": noteEvent{},
-	"vertex": vertexEvent{}, "log": logEvent{}, "warning": warningEvent{}, "silent": silentEvent{}, "retry": retryEvent{},
+	"vertex": vertexEvent{}, "log": logEvent{}, "warning": warningEvent{}, "silent": silentEvent{}, "placed": placedEvent{}, "retry": retryEvent{},
 	"finished": finishedEvent{}, "finished: error": failureEvent{}, "end": endEvent{},
 }
 
@@ -153,7 +182,7 @@ func TestEventsAreDocumented(t *testing.T) {
 			t.Errorf("%s: %s", heading, diff)
 		}
 	}
-	for _, kind := range []exec.EventKind{exec.Queued, exec.Started, exec.VertexKind, exec.Log, exec.Warning, exec.Silent, exec.Retrying, exec.Solved, exec.Finished} {
+	for _, kind := range []exec.EventKind{exec.Queued, exec.Started, exec.VertexKind, exec.Log, exec.Warning, exec.Silent, exec.Placed, exec.Retrying, exec.Solved, exec.Finished} {
 		if !strings.Contains(string(text), string(kind)) {
 			t.Errorf("the event %q is not in docs/json.md", kind)
 		}

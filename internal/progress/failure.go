@@ -35,6 +35,9 @@ func (s *summary) tellFailures(b *strings.Builder) {
 
 func (s *summary) failure(b *strings.Builder, o exec.Outcome) {
 	fmt.Fprintf(b, "%s %s", s.red("failed:"), s.bold(o.Node.Name()))
+	if on := s.m.places.Builders(o.Node.Name()); len(on) > 0 {
+		fmt.Fprintf(b, ", on %s", oneLine(strings.Join(on, " and ")))
+	}
 	var source *exec.SourceError
 	if !errors.As(o.Err, &source) {
 		b.WriteByte('\n')

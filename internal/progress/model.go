@@ -17,6 +17,7 @@ type model struct {
 	began   time.Time
 	targets []*target // in the order of the run
 	byName  map[string]*target
+	places  Places
 }
 
 // A target is a node of the run.
@@ -62,6 +63,7 @@ type change struct {
 	warning string
 	silence string // "silent for 5m00s: running make"
 	retry   string // "trying again in 2.0s (1 of 2): registry.example answered 503"
+	placed  string // "on tcp://a:1234, for linux/arm64"
 }
 
 // event takes an event into account.
@@ -88,6 +90,9 @@ func (m *model) event(e exec.Event) change {
 		t.warnings = append(t.warnings, c.warning)
 	case exec.Silent:
 		c = t.silent(e)
+	case exec.Placed:
+		m.places.Event(e)
+		c.placed = placeText(e)
 	case exec.Retrying:
 		t.retry = retryText(e.Retry)
 		c.retry = t.retry
@@ -169,6 +174,15 @@ func (t *target) silent(e exec.Event) change {
 	c.step = t.step(e.Vertex)
 	c.step.silence = e.Silence
 	return c
+}
+
+// placeText says where a target, or a part of it, is built.
+func placeText(e exec.Event) string {
+	text := "on " + oneLine(e.Builder)
+	if e.Platforms != nil {
+		text += ", for " + oneLine(strings.Join(e.Platforms, ", "))
+	}
+	return text
 }
 
 func retryText(r *exec.Retry) string {

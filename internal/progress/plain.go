@@ -45,6 +45,9 @@ func (p *plain) event(e exec.Event) {
 	if c.warning != "" {
 		p.line(c.target, palette(p.o.Color).yellow("warning:")+" "+c.warning)
 	}
+	if c.placed != "" {
+		p.line(c.target, c.placed)
+	}
 	if c.retry != "" {
 		p.line(c.target, palette(p.o.Color).yellow(c.retry))
 	}

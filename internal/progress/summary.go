@@ -2,6 +2,7 @@ package progress
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,11 +54,14 @@ func (s *summary) failures() string {
 //	base    cached   0.2s  4/4     1a2b3c4d5e6f  not exported
 //	api     built    8.3s  2/7     6f5e4d3c2b1a  registry.example/api:1.2
 //	web     skipped                              needs lib, which was not built
+//
+// With several builders there is a column for them.
 func (s *summary) table(b *strings.Builder) {
 	rows := [][]string{{"TARGET", "RESULT", "TIME", "CACHED", "DIGEST", "OUTPUT"}}
 	for _, o := range s.outcomes {
 		rows = append(rows, s.row(o))
 	}
+	s.addBuilders(rows)
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
@@ -80,6 +84,22 @@ func (s *summary) table(b *strings.Builder) {
 			line.WriteString(text + "  ")
 		}
 		b.WriteString(strings.TrimRight(fit(strings.TrimRight(line.String(), " "), s.width), " ") + "\n")
+	}
+}
+
+// addBuilders puts the builders of the targets before their digests, if there
+// is more than one to choose from.
+func (s *summary) addBuilders(rows [][]string) {
+	const at = 4
+	column := []string{"BUILDER"}
+	for _, o := range s.outcomes {
+		column = append(column, oneLine(strings.Join(s.m.places.Builders(o.Node.Name()), ", ")))
+	}
+	if strings.Join(column[1:], "") == "" {
+		return
+	}
+	for i := range rows {
+		rows[i] = slices.Insert(rows[i], at, column[i])
 	}
 }
 
