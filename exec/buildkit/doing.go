@@ -66,7 +66,7 @@ var doings = []struct {
 	{"[internal] load metadata for ", anImage, "asking for the metadata of "},
 	{"resolve image config for ", anImage, "asking for the metadata of "},
 	{"[auth] ", theRest, "asking for a token: "},
-	{"importing cache manifest from ", anImage, "reading cache from "},
+	{"importing cache manifest from ", theRest, "reading cache from "},
 	{"[internal] load build definition from ", theRest, "sending the Dockerfile "},
 	{"[internal] load .dockerignore", noRest, "sending .dockerignore"},
 	{"[internal] load build context", aContext, "sending the directory "},

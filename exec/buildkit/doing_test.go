@@ -22,7 +22,7 @@ func TestDoing(t *testing.T) {
 		{"[1/2] FROM registry.example:5000/base", "", "pulling registry.example:5000/base from registry.example:5000"},
 		{"[internal] load metadata for docker.io/library/golang:1.27", "", "asking for the metadata of docker.io/library/golang:1.27 from docker.io"},
 		{"resolve image config for docker-image://docker.io/docker/dockerfile:1", "", "asking for the metadata of docker.io/docker/dockerfile:1 from docker.io"},
-		{"importing cache manifest from registry.example/cache:api", "", "reading cache from registry.example/cache:api from registry.example"},
+		{"importing cache manifest from registry.example/cache:api", "", "reading cache from registry.example/cache:api"},
 		{"importing cache manifest from local:123", "", "reading cache from local:123"},
 		{"[internal] load build context", "transferring context:", "sending the directory services/api"},
 		{"[context lib] load from client", "", "sending the directory lib"},

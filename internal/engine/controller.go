@@ -110,7 +110,7 @@ func cacheKinds(sessions *session.Manager, w *base.Worker, hosts docker.Registry
 		"azblob":   azblob.ResolveCacheExporterFunc(),
 	}
 	importers := map[string]remotecache.ResolveCacheImporterFunc{ // inline is read as registry
-		"registry": registry.ResolveCacheImporterFunc(sessions, w.ContentStore(), hosts),
+		"registry": boundImports(registry.ResolveCacheImporterFunc(sessions, w.ContentStore(), hosts), importLimit),
 		"local":    local.ResolveCacheImporterFunc(sessions),
 		"gha":      gha.ResolveCacheImporterFunc(nil, nil),
 		"s3":       s3.ResolveCacheImporterFunc(),
