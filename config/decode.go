@@ -49,7 +49,7 @@ func (ev *evaluator) decode(t *instance) *Target {
 	}
 	out.Listed = ev.listedDescription(t)
 	ev.epoch(out)
-	out.Deferred = append(t.deferred, check(out)...)
+	out.Deferred = check(out)
 	return out
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -150,15 +151,17 @@ func FuzzVar(f *testing.F) {
 
 func abs(i int) int { return int(uint(i) >> 1) }
 
-// TestSameEveryTime loads one definition a hundred times, and expects the same
-// bytes, of what is printed and of what is told.
+// TestSameEveryTime loads one definition a hundred times, on one core and
+// on more, and expects the same bytes, of what is printed and of what is told.
 func TestSameEveryTime(t *testing.T) {
 	text := variantFile + shapes[0].text(500) + shapes[3].text(300) + "\ntarget \"warned\" {\n  tag = 1\n  tagz = 1\n  fo = 1\n}\nfoo {}\n" +
 		"variable \"W\" { default = { b = 1, a = 2 } }\ntarget \"mm\" {\n  name = \"mm-${x}-${y}\"\n  matrix = { y = W, x = [\"1\", \"2\"] }\n}\n"
 	broken := text + "target \"e\" { tags = [a, b, c] }\ntarget \"f\" { args = { A = d, B = e, C = f } }\nvariable \"P\" { default = Q }\nvariable \"Q\" { default = R }\nR = P\n"
 	files := func(s string) []config.File { return []config.File{{Name: "build.hcl", Data: []byte(s)}} }
 	first, firstTold := "", ""
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for i := range 100 {
+		runtime.GOMAXPROCS(1 + i%8)
 		cfg, diags := config.Load(files(text), config.Inputs{})
 		if cfg == nil {
 			t.Fatal(told(diags))

@@ -92,6 +92,7 @@ func (ev *evaluator) config(e *expander) *Config {
 			cfg.targets[out.Name] = out
 		}
 	}
+	ev.hold(cfg)
 	for _, a := range ev.mod.free {
 		if ev.known(a.name) {
 			ev.variable(a.name)

@@ -117,7 +117,6 @@ func (ev *evaluator) findParents(t *instance) bool {
 			}
 			t.linked.parents = append(t.linked.parents, p)
 			t.linked.mask |= p.linked.mask
-			t.deferred = append(t.deferred, p.deferred...)
 		}
 	}
 	return ok
@@ -268,13 +267,10 @@ func (ev *evaluator) merge(t *instance, i int) (any, hcl.Range, bool) {
 	for _, v := range own {
 		m.lay(v)
 	}
-	ok := true
 	if o := t.over[i]; o != nil {
-		ok = ev.override(t, i, m, o)
+		ev.override(t, i, m, o)
 	}
-	if i == attrEntitlements {
-		ok = ev.hostNetwork(t, m) && ok
-	}
+	ok := i != attrEntitlements || ev.hostNetwork(t, m)
 	m.tidy()
 	return m.val, m.rng, ok
 }
@@ -399,4 +395,29 @@ func (ev *evaluator) hostNetwork(t *instance, m *merger) bool {
 		m.lay(layered{[]string{"network.host"}, rng})
 	}
 	return ok
+}
+
+// hold gives each target the errors that count only if it is built: its own,
+// and those of all that it inherits from.
+func (ev *evaluator) hold(cfg *Config) {
+	if !slices.ContainsFunc(ev.order, func(t *instance) bool { return len(t.deferred) > 0 }) {
+		return
+	}
+	for _, t := range ev.order {
+		if out := cfg.targets[t.name]; out != nil {
+			out.Deferred = append(t.held(map[*instance]bool{}), out.Deferred...)
+		}
+	}
+}
+
+func (t *instance) held(seen map[*instance]bool) hcl.Diagnostics {
+	if seen[t] {
+		return nil
+	}
+	seen[t] = true
+	out := slices.Clone(t.deferred)
+	for _, p := range t.linked.parents {
+		out = append(out, p.held(seen)...)
+	}
+	return out
 }

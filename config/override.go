@@ -109,7 +109,7 @@ func checkOverride(o *Override, rng hcl.Range) (setKey, *hcl.Diagnostic) {
 	switch {
 	case o.HasSub && (key.flag != "" || a.set != setKeys && !isSecret):
 		return fail("key %q has nothing below it; write %s.%s=VALUE.", o.Key, o.Pattern, o.Key)
-	case a.set == setKeys && (!o.HasSub || o.Sub == ""):
+	case a.set == setKeys && !o.HasSub:
 		return fail("key %q needs a name: %s.%s.NAME=VALUE.", o.Key, o.Pattern, o.Key)
 	case isSecret && o.HasSub && o.Sub == "":
 		return fail("key %q needs the ID of a secret after the dot.", o.Key)
@@ -248,13 +248,23 @@ func (ev *evaluator) note(into *override, o *Override, key setKey, rng hcl.Range
 	into.rng = rng
 }
 
-// override applies the settings of one attribute to what the files say.
-func (ev *evaluator) override(t *instance, i int, m *merger, o *override) bool {
-	a := &attributes[i]
-	f := &fitting{rep: ev.rep, whose: whom{kind: "target", name: t.name}, attr: a.name, rng: o.rng}
+// override applies the settings of one attribute to what the files say. A
+// value that does not fit is no matter unless the target is built.
+func (ev *evaluator) override(t *instance, i int, m *merger, o *override) {
+	before := *m
+	f := &fitting{rep: &report{}, whose: whom{kind: "target", name: t.name}, attr: attributes[i].name, rng: o.rng}
 	if o.set || len(o.keys) > 0 {
 		m.rng = o.rng
 	}
+	ev.apply(t, i, m, o, f)
+	t.deferred = append(t.deferred, f.rep.list...)
+	if f.failed {
+		*m = before
+	}
+}
+
+func (ev *evaluator) apply(t *instance, i int, m *merger, o *override, f *fitting) {
+	a := &attributes[i]
 	switch a.set {
 	case setText:
 		m.val = any(o.text)
@@ -280,7 +290,6 @@ func (ev *evaluator) override(t *instance, i int, m *merger, o *override) bool {
 			m.val = flaggedOutputs(m, o)
 		}
 	}
-	return !f.failed
 }
 
 func (ev *evaluator) overrideList(m *merger, o *override, f *fitting) {
