@@ -43,8 +43,8 @@ test: doctor build tools ## run every test: unit, script, race, integration, exa
 lint: can-build ## check format, go vet, staticcheck, go.mod
 	@sh scripts/lint.sh
 
-bench: doctor build tools ## measure kiln, and buildx bake beside it; prints a table
-	$(GO) run ./internal/bench -kiln $(BIN)/kiln
+bench: doctor build tools ## measure kiln, and buildx bake beside it; prints tables (PARTS=build,export for some)
+	$(GO) run ./internal/bench -kiln $(BIN)/kiln $(if $(PARTS),-only $(PARTS))
 
 reference: ## write docs/reference from the tables of attributes, functions and flags
 	$(GO) run ./internal/reference/generate

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,24 +18,27 @@ func TestDefinitions(t *testing.T) {
 			t.Errorf("%s: %v", s.name, diags)
 		}
 	}
-	if _, diags := hclparse.NewParser().ParseHCL([]byte(buildDefinition()), "build"); diags.HasErrors() {
+	if _, diags := hclparse.NewParser().ParseHCL([]byte(coldDefinition()), "cold"); diags.HasErrors() || strings.Count(coldDefinition(), "\ntarget ") != 30 {
+		t.Error(diags)
+	}
+	if _, diags := hclparse.NewParser().ParseHCL([]byte(ordinary.definition()), "work"); diags.HasErrors() {
 		t.Error(diags)
 	}
 }
 
-func TestWriteBuild(t *testing.T) {
+func TestWriteWork(t *testing.T) {
 	dir := t.TempDir()
 	busybox := filepath.Join(dir, "busybox")
-	if err := writeBuild(filepath.Join(dir, "build"), busybox); err == nil {
+	if err := ordinary.write(filepath.Join(dir, "build"), busybox); err == nil {
 		t.Error("no error without a busybox")
 	}
 	if err := os.WriteFile(busybox, []byte("program"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := writeBuild(filepath.Join(dir, "build"), busybox); err != nil {
+	if err := ordinary.write(filepath.Join(dir, "build"), busybox); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"Dockerfile", "docker-bake.hcl", "shared/3/3.txt", "svc/t199/4.txt"} {
+	for _, name := range []string{"Dockerfile", "docker-bake.hcl", "shared/3/3.txt", "svc/t199/0/4.txt"} {
 		if _, err := os.Stat(filepath.Join(dir, "build", name)); err != nil {
 			t.Error(err)
 		}
@@ -43,21 +47,21 @@ func TestWriteBuild(t *testing.T) {
 
 func TestMeasure(t *testing.T) {
 	b := &bench{runs: 3, limit: time.Minute, env: os.Environ()}
-	s, err := b.measure(t.Context(), t.TempDir(), []string{"sleep", "0.02"})
+	s, err := b.measure(t.Context(), t.TempDir(), []string{"sleep", "0.02"}, nil)
 	if err != nil || s.runs != 3 || s.wall < 20*time.Millisecond || s.rss == 0 {
 		t.Errorf("got %+v, %v", s, err)
 	}
 	b.limit = 30 * time.Millisecond
-	if s, err := b.measure(t.Context(), t.TempDir(), []string{"sleep", "0.02"}); err != nil || s.runs >= 3 || b.noteRuns(s) == "" {
+	if s, err := b.measure(t.Context(), t.TempDir(), []string{"sleep", "0.02"}, nil); err != nil || s.runs >= 3 || b.noteRuns(s) == "" {
 		t.Errorf("over the limit: got %+v, %v", s, err)
 	}
-	if _, err := b.measure(t.Context(), t.TempDir(), []string{"false"}); err == nil {
+	if _, err := b.measure(t.Context(), t.TempDir(), []string{"false"}, nil); err == nil {
 		t.Error("a command that fails was measured")
 	}
 }
 
-func TestEngineCPU(t *testing.T) {
-	e := engine{pid: os.Getpid()}
+func TestDaemonCPU(t *testing.T) {
+	e := daemon{pid: os.Getpid()}
 	before, err := e.cpu()
 	if err != nil {
 		t.Fatal(err)

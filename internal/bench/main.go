@@ -1,8 +1,9 @@
 // Command bench measures kiln, with buildx bake beside it on the same
-// machine, and prints tables: how long it takes to plan from a hundred to
-// thirty thousand targets, to start, and to find that everything is cached.
+// machine and the same daemon, and prints tables: how long it takes to start,
+// to plan up to thirty thousand targets, to find that everything is cached, to
+// export what has not changed, to build what has, in small and large trees.
 //
-//	go run ./internal/bench -kiln bin/kiln
+//	go run ./internal/bench -kiln bin/kiln [-only PART,...]
 //
 // Times are wall-clock, medians of -runs runs. Where a single measurement
 // takes longer than -limit, it is made with fewer runs, and the table says
@@ -19,13 +20,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
-
-// buildxVersion is the one whose behaviour kiln follows.
-const buildxVersion = "v0.38.2"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -35,6 +34,30 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// parts are what can be measured, in the order in which it is.
+var parts = []struct {
+	name    string
+	measure func(*bench, context.Context) error
+}{
+	{"start", (*bench).start},
+	{"plan", (*bench).plan},
+	{"build", (*bench).build},
+	{"stock", (*bench).stock},
+	{"export", (*bench).export},
+	{"change", (*bench).change},
+	{"many", (*bench).many},
+	{"cold", (*bench).cold},
+	{"tree", (*bench).tree},
+}
+
+func partNames() []string {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return names
 }
 
 // A bench is one run of this program.
@@ -54,7 +77,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	buildx := flags.String("buildx", "", "`path` of buildx; unless given, it is built into .cache/bin")
 	runs := flags.Int("runs", 5, "runs of each measurement")
 	limit := flags.Duration("limit", 3*time.Minute, "longest time for one measurement before it makes do with fewer runs")
-	only := flags.String("only", "start,plan,build", "what to measure")
+	only := flags.String("only", strings.Join(partNames(), ","), "what to measure")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -79,13 +102,14 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 		"KILN_STATE_DIR=" + filepath.Join(b.work, "state"),
 		"KILN_RUNTIME_DIR=" + filepath.Join(b.work, "run"),
 	}
+	b.env = append(b.env, "BUILDX_CONFIG="+filepath.Join(b.work, "buildx"), "BUILDX_BAKE_ENTITLEMENTS_FS=0")
 	b.header(ctx)
 	for _, part := range strings.Split(*only, ",") {
-		measure := map[string]func(context.Context) error{"start": b.start, "plan": b.plan, "build": b.build}[part]
-		if measure == nil {
-			return fmt.Errorf("-only %s: want some of start, plan, build", part)
+		i := slices.Index(partNames(), part)
+		if i < 0 {
+			return fmt.Errorf("-only %s: want some of %s", part, strings.Join(partNames(), ", "))
 		}
-		if err := measure(ctx); err != nil {
+		if err := parts[i].measure(b, ctx); err != nil {
 			return fmt.Errorf("%s: %w", part, err)
 		}
 	}
@@ -105,27 +129,4 @@ func (b *bench) header(ctx context.Context) {
 	}
 	load, _ := os.ReadFile("/proc/loadavg") // empty elsewhere than on Linux
 	fmt.Fprintf(b.out, "%d CPUs, load %s\n", runtime.NumCPU(), strings.TrimSpace(string(load)))
-}
-
-// findBuildx builds the buildx to compare with, once.
-func findBuildx(ctx context.Context, path string) (string, error) {
-	if path != "" {
-		return filepath.Abs(path)
-	}
-	bin, err := filepath.Abs(".cache/bin")
-	if err != nil {
-		return "", err
-	}
-	path = filepath.Join(bin, "buildx-"+buildxVersion)
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	fmt.Fprintf(os.Stderr, "building buildx %s, this once\n", buildxVersion)
-	cmd := osexec.CommandContext(ctx, "go", "install", "-trimpath", "github.com/docker/buildx/cmd/buildx@"+buildxVersion)
-	cmd.Env = append(os.Environ(), "GOBIN="+bin, "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false")
-	cmd.Stderr = os.Stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("build buildx: %w", err)
-	}
-	return path, os.Rename(filepath.Join(bin, "buildx"), path)
 }

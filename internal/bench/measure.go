@@ -20,10 +20,15 @@ type sample struct {
 }
 
 // measure runs a command in dir as often as the bench asks for, or as the
-// limit allows.
-func (b *bench) measure(ctx context.Context, dir string, args []string) (sample, error) {
+// limit allows. Before each, before is called, unless it is nil.
+func (b *bench) measure(ctx context.Context, dir string, args []string, before func() error) (sample, error) {
 	var all []sample
 	for start := time.Now(); len(all) < b.runs; {
+		if before != nil {
+			if err := before(); err != nil {
+				return sample{}, err
+			}
+		}
 		s, err := b.once(ctx, dir, args)
 		if err != nil {
 			return sample{}, err
@@ -33,12 +38,17 @@ func (b *bench) measure(ctx context.Context, dir string, args []string) (sample,
 			break
 		}
 	}
+	return summary(all), nil
+}
+
+// summary is the medians of samples.
+func summary(all []sample) sample {
 	return sample{
 		wall: median(all, func(s sample) time.Duration { return s.wall }),
 		cpu:  median(all, func(s sample) time.Duration { return s.cpu }),
 		rss:  median(all, func(s sample) int64 { return s.rss }),
 		runs: len(all),
-	}, nil
+	}
 }
 
 func median[T time.Duration | int64](all []sample, of func(sample) T) T {

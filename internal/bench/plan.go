@@ -163,7 +163,7 @@ func (b *bench) planRow(ctx context.Context, t *tabwriter.Writer, s shape, n int
 	if err := os.WriteFile(filepath.Join(dir, "docker-bake.hcl"), []byte(s.write(n)), 0o644); err != nil {
 		return err
 	}
-	k, err := b.measure(ctx, dir, []string{b.kiln, "build", "--print"})
+	k, err := b.measure(ctx, dir, []string{b.kiln, "build", "--print"}, nil)
 	if err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (b *bench) planRow(ctx context.Context, t *tabwriter.Writer, s shape, n int
 		fmt.Fprintf(t, "\t\t\t\t\t%s\t\n", b.noteRuns(k))
 		return nil
 	}
-	x, err := b.measure(ctx, dir, []string{b.buildx, "bake", "--print"})
+	x, err := b.measure(ctx, dir, []string{b.buildx, "bake", "--print"}, nil)
 	if err != nil {
 		return err
 	}
@@ -200,11 +200,11 @@ func (b *bench) start(ctx context.Context) error {
 		{"version", []string{"version"}, []string{"version"}},
 		{"--print, 3 targets", []string{"build", "--print"}, []string{"bake", "--print"}},
 	} {
-		k, err := b.measure(ctx, dir, append([]string{b.kiln}, row.kiln...))
+		k, err := b.measure(ctx, dir, append([]string{b.kiln}, row.kiln...), nil)
 		if err != nil {
 			return err
 		}
-		x, err := b.measure(ctx, dir, append([]string{b.buildx}, row.buildx...))
+		x, err := b.measure(ctx, dir, append([]string{b.buildx}, row.buildx...), nil)
 		if err != nil {
 			return err
 		}
