@@ -300,6 +300,7 @@ func sourceEffects() []effect {
 		}},
 		{"pull", "asks for newer images", pullEffect},
 		{"call", "questions", callEffect},
+		{"policy", "denies and converts", policyEffect},
 		{"policy", "disabled", func(t *testing.T, l *lab) {
 			l.must(t, `target "t" {
 				policy = [{ filename = "p.rego", disabled = true }]
@@ -408,4 +409,46 @@ func (l *lab) provenance(t *testing.T, ref string) []byte {
 	}
 	t.Fatalf("%s has no provenance", ref)
 	return nil
+}
+
+// policyEffect has the daemon refuse one source and take another in place of
+// a third, by the policy of a target and by that of the run.
+func policyEffect(t *testing.T, l *lab) {
+	reg := newWatchedRegistry(t)
+	for _, name := range []string{"good", "bad"} {
+		pushFiles(t, reg.host+"/"+name+":1", map[string]string{"word": name}, v1.Config{})
+	}
+	image := func(name string) string { return "docker-image://" + reg.host + "/" + name + ":1" }
+	l.files(t, map[string]string{
+		"deny.json":    `{"version": 1, "rules": [{"action": "DENY", "selector": {"identifier": "` + image("bad") + `*"}}]}`,
+		"convert.json": `{"rules": [{"action": "CONVERT", "selector": {"identifier": "` + image("bad") + `"}, "updates": {"identifier": "` + image("good") + `"}}]}`,
+		"wrong.json":   `{"rules": [{"acton": "DENY"}]}`,
+		"Dockerfile":   "FROM scratch\nCOPY deny.json /\n", "Dockerfile.rego": "package docker\n",
+	})
+	target := func(name, base, attrs string) string {
+		return "target \"" + name + "\" {\ndockerfile-inline = \"FROM " + reg.host + "/" + base + ":1\\n\"\noutput = [\"out/" + name + "\"]\n" + attrs + "\n}\n"
+	}
+	l.must(t, target("allowed", "good", `policy = ["filename=deny.json"]`)+target("free", "bad", "")+target("converted", "bad", `policy = [{ filename = "convert.json" }]`)+`
+		target "reader" {
+			contexts = { c = "target:converted" }
+			dockerfile-inline = "FROM c\n"
+			output = ["out/reader"]
+		}`)
+	l.contents(t, map[string]string{"out/allowed/word": "good", "out/free/word": "bad", "out/converted/word": "good", "out/reader/word": "good"})
+	l.refused(t, "denied by policy", target("denied", "bad", `policy = ["filename=deny.json"]`))
+	l.refused(t, "denied", target("base", "bad", "")+`target "reader" {
+		contexts = { c = "target:base" }
+		policy = ["filename=deny.json"]
+		dockerfile-inline = "FROM c\n"
+	}`)
+	l.refused(t, `the policy "gone.json" does not exist`, target("gone", "good", `policy = ["filename=gone.json"]`))
+	l.refused(t, `the policy "wrong.json" is no source policy`, target("wrong", "good", `policy = ["filename=wrong.json"]`))
+	l.refused(t, "Dockerfile.rego, which kiln cannot enforce", `target "rego" {}`)
+	l.must(t, `target "rego" { policy = [{ disabled = true }] }`)
+
+	l.opt.Policy = "convert.json"
+	l.must(t, target("all", "bad", ""))
+	l.contents(t, map[string]string{"out/all/word": "good"})
+	l.opt.Policy = "deny.json"
+	l.refused(t, "denied by policy", target("none", "bad", ""))
 }

@@ -79,6 +79,7 @@ func (r *sharedResult) run(ctx context.Context, outs *outputs) (map[string]strin
 // with it what opt says, and returns the exporters' answers.
 func (r *sharedResult) build(ctx context.Context, opt client.SolveOpt) (map[string]string, error) {
 	opt.Internal, opt.FrontendAttrs = true, map[string]string{}
+	opt.SourcePolicy = r.s.policy
 	epoch := r.j.req.Attrs["build-arg:SOURCE_DATE_EPOCH"]
 	if _, err := strconv.ParseInt(epoch, 10, 64); err == nil { // else the frontend has made a time of it
 		opt.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"] = epoch // exporters take it from there

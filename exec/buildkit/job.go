@@ -16,6 +16,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/session/filesync"
+	spb "github.com/moby/buildkit/sourcepolicy/pb"
 
 	"github.com/kilnbuild/kiln/graph"
 )
@@ -45,6 +46,8 @@ type job struct {
 	source  []byte // the Dockerfile, if it is on this machine
 	checked bool   // the image is compared with the registry's, see unchanged.go
 
+	policy *spb.Policy // what it may read; nil unless it has one of its own
+
 	early *conversion // what the survey has made of it, if that is exact
 	// inherited holds the digests of the operations of the targets it reads.
 	inherited atomic.Pointer[map[string]bool]
@@ -72,6 +75,9 @@ func (s *Solver) prepare(g *graph.Graph) error {
 		return diags
 	}
 	var errs []error
+	if err := s.preparePolicies(g); err != nil {
+		errs = append(errs, err)
+	}
 	if err := s.prepareCredentials(); err != nil {
 		errs = append(errs, err)
 	}
@@ -184,7 +190,7 @@ func (j *job) frontend() bool { return j.req.Attested || j.foreign() }
 
 // foreign reports whether only the daemon's frontend can read the Dockerfile.
 func (j *job) foreign() bool {
-	return j.force || j.syntax != "" || j.req.Frontend != builtin || j.remote()
+	return j.force || j.policy != nil || j.syntax != "" || j.req.Frontend != builtin || j.remote()
 }
 
 // separate reports whether the job cannot be solved beside others.

@@ -307,12 +307,23 @@ func (l *lowering) call() {
 	l.req.Exports, l.req.CacheTo, l.req.Stored, l.req.Attested = nil, nil, false, false
 }
 
-// policies refuses what would otherwise be dropped in silence: a policy that
-// is not enforced is worse than none.
+// policies gives the daemon what it can enforce, and refuses what would
+// otherwise be dropped in silence: a policy that is not enforced is worse
+// than none.
 func (l *lowering) policies() {
 	for _, p := range l.t.Policy {
-		if !p.Disabled && p.Filename != "" {
-			l.wrong("policy", "Unsupported policy", "the policy %q cannot be enforced by kiln yet. Remove it, or set disabled = true in it.", p.Filename)
+		if p.Disabled {
+			l.req.Unguarded = true
+			continue
+		}
+		for _, file := range append([]string{p.Filename}, p.More...) {
+			switch {
+			case file == "":
+			case strings.EqualFold(filepath.Ext(file), ".json"):
+				l.req.Policies = append(l.req.Policies, strings.TrimPrefix(file, cwd))
+			default:
+				l.wrong("policy", "Unsupported policy", "the policy %q cannot be enforced: kiln has no interpreter of Rego. Write it as a source policy of BuildKit, in a file whose name ends in .json, remove it, or set disabled = true in it.", file)
+			}
 		}
 	}
 }

@@ -72,6 +72,7 @@ var lowerCases = []struct {
 	{name: "epoch_set", target: config.Target{Args: kv("SOURCE_DATE_EPOCH", "")}, opt: buildkit.LowerOptions{Epoch: "5"}},
 	{name: "git", target: config.Target{Context: local("svc/api")}, opt: buildkit.LowerOptions{Git: &buildkit.GitInfo{Revision: "abc-dirty", Source: "https://host/x", Root: "."}}},
 	{name: "git_labels", target: config.Target{Context: local("svc/api"), Labels: kv("org.opencontainers.image.revision", "mine")}, opt: buildkit.LowerOptions{Git: &buildkit.GitInfo{Revision: "abc", Root: ".", Labels: true}}},
+	{name: "policy", target: config.Target{Policy: []config.Policy{{Filename: "p.json", More: []string{"cwd://q.JSON"}}}}},
 	{name: "policy_disabled", target: config.Target{Policy: []config.Policy{{Filename: "p.rego", Disabled: true}}}},
 }
 
@@ -132,7 +133,7 @@ func TestLowerMistakes(t *testing.T) {
 		{config.Target{CacheTo: []config.Cache{{Type: "local"}}}, `a cache of type "local" needs "dest"`},
 		{config.Target{CacheFrom: []config.Cache{{Type: "registry"}}}, `a cache of type "registry" needs "ref"`},
 		{config.Target{Args: kv("BUILDKIT_SYNTAX", "")}, `Empty frontend`},
-		{config.Target{Policy: []config.Policy{{Filename: "p.rego"}}}, `the policy "p.rego" cannot be enforced by kiln yet`},
+		{config.Target{Policy: []config.Policy{{Filename: "p.rego"}}}, `the policy "p.rego" cannot be enforced: kiln has no interpreter of Rego`},
 	} {
 		tt.target.Name = "app"
 		tt.target.AttrRange = map[string]hcl.Range{"tags": {Filename: "build.hcl", Start: hcl.Pos{Line: 3}}}

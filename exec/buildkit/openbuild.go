@@ -27,6 +27,9 @@ func (s *Solver) openBuild() (*openBuild, error) {
 
 // open begins a build and returns when it can be used.
 func (s *Solver) open(opt client.SolveOpt, status chan *client.SolveStatus) (*openBuild, error) {
+	if opt.SourcePolicy == nil {
+		opt.SourcePolicy = s.policy
+	}
 	ctx, cancel := context.WithCancelCause(s.run)
 	b := &openBuild{let: make(chan struct{}), ended: make(chan struct{}), cancel: cancel}
 	ready := make(chan gateway.Client, 1)

@@ -125,6 +125,7 @@ func (s *Solver) ownOpt(j *job, outs *outputs) (client.SolveOpt, error) {
 		Session:             append([]session.Attachable{s.creds.auth()}, secrets...),
 		OCIStores:           s.storesOf(j),
 		AllowedEntitlements: j.req.Entitlements,
+		SourcePolicy:        s.policyOf(j),
 		SharedKey:           sharedKey(),
 	}, nil
 }
@@ -269,7 +270,7 @@ func (r *ownResult) keep(ctx context.Context) error {
 	}
 	hold, err := r.s.open(client.SolveOpt{
 		SharedSession: r.s.sess.Session, SessionPreInitialized: true, Internal: true,
-		AllowedEntitlements: r.j.req.Entitlements,
+		AllowedEntitlements: r.j.req.Entitlements, SourcePolicy: r.s.policyOf(r.j),
 	}, nil)
 	if err != nil {
 		return fmt.Errorf("hold the result for its readers: %w", err)

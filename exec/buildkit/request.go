@@ -26,6 +26,8 @@ type Request struct {
 	SSH          []config.SSH    `json:",omitempty"`
 	Entitlements []string        `json:",omitempty"`
 	Attested     bool            `json:",omitempty"` // some output carries attestations
+	Policies     []string        `json:",omitempty"` // files of source policies
+	Unguarded    bool            `json:",omitempty"` // source policies are disabled
 	Call         string          `json:",omitempty"` // a question to the frontend in place of a build
 }
 

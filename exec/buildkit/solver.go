@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/identity"
+	spb "github.com/moby/buildkit/sourcepolicy/pb"
 	"github.com/moby/buildkit/util/flightcontrol"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/semaphore"
@@ -42,6 +43,7 @@ type Options struct {
 	// DockerConfig is the directory of the Docker client's configuration,
 	// where registry credentials are; "" is none.
 	DockerConfig string
+	Policy       string       // file of a source policy for all targets; "" is none
 	Lower        LowerOptions // Stored is set by Open where there is a Store
 	// Frontend sends every Dockerfile to the daemon's own frontend.
 	Frontend bool
@@ -65,7 +67,8 @@ type Solver struct {
 	dirs    *dirSessions
 	resolve flightcontrol.CachedGroup[resolved]
 	exports *semaphore.Weighted
-	dests   keyedMutex // one writer at a time for a directory that several targets export to
+	policy  *spb.Policy // of all builds; nil is none
+	dests   keyedMutex  // one writer at a time for a directory that several targets export to
 
 	// run is the context of the run. It is kept because builds outlive the
 	// Solve call that begins them.
@@ -181,11 +184,13 @@ func (s *Solver) bound(ctx context.Context) (context.Context, func()) {
 }
 
 // abs returns a path of a build file as an absolute one.
-func (s *Solver) abs(path string) string {
+func (s *Solver) abs(path string) string { return absIn(s.opt.Dir, path) }
+
+func absIn(dir, path string) string {
 	if filepath.IsAbs(path) {
 		return filepath.Clean(path)
 	}
-	return filepath.Join(s.opt.Dir, path)
+	return filepath.Join(dir, path)
 }
 
 // errClosed is the cause of what still runs when the solver is closed.

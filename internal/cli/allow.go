@@ -164,6 +164,13 @@ func (a *app) readNeeds(t *config.Target, add func(path, why string)) {
 			add(path, "secret "+s.ID)
 		}
 	}
+	for _, p := range t.Policy {
+		for _, path := range append([]string{p.Filename}, p.More...) {
+			if path != "" && !p.Disabled {
+				add(strings.TrimPrefix(path, "cwd://"), "policy")
+			}
+		}
+	}
 	for _, s := range t.SSH {
 		for _, p := range s.Paths {
 			add(p, "ssh "+s.ID)

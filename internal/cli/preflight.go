@@ -19,8 +19,11 @@ import (
 func (a *app) preflight(p *plan) error {
 	var diags hcl.Diagnostics
 	for _, n := range p.graph.Nodes() {
-		_, more := buildkit.Lower(n.Target, p.lower)
+		req, more := buildkit.Lower(n.Target, p.lower)
 		diags = append(diags, more...)
+		if req != nil {
+			diags = append(diags, a.policiesOf(n.Target, req)...)
+		}
 		if len(n.After) == 0 && n.Target.Call == "" { // what it waits for may make the files
 			diags = append(diags, a.sourcesOf(n.Target)...)
 		}
@@ -149,6 +152,20 @@ func (a *app) secretsOf(t *config.Target) hcl.Diagnostics {
 				add("ssh", "Missing SSH key", "SSH %q of target %q names %q, which does not exist.", s.ID, t.Name, p)
 			}
 		}
+	}
+	return diags
+}
+
+// policiesOf says which source policies of t cannot be enforced.
+func (a *app) policiesOf(t *config.Target, req *buildkit.Request) hcl.Diagnostics {
+	var diags hcl.Diagnostics
+	for _, err := range req.CheckPolicies(a.dir) {
+		diags = append(diags, &hcl.Diagnostic{
+			Severity: hcl.DiagError,
+			Summary:  "Policy that cannot be enforced",
+			Detail:   fmt.Sprintf("Target %q: %v.", t.Name, err),
+			Subject:  attrRange(t, "policy").Ptr(),
+		})
 	}
 	return diags
 }

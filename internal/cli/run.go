@@ -111,6 +111,7 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 		Getenv:       a.getenv,
 		Stdout:       a.Out,
 		DockerConfig: a.dockerConfig(),
+		Policy:       a.env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"],
 		Lower:        p.lower,
 	}
 	if p.display == progress.RawJSON {

@@ -36,8 +36,10 @@ func (a *app) lowerOptions(ctx context.Context) (buildkit.LowerOptions, error) {
 		}
 		o.Provenance = !off
 	}
-	if v := a.env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]; v != "" { // not to enforce one in silence would be worse
-		return o, usagef("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY names the source policy %q, which kiln cannot enforce; unset it", v)
+	if v := a.env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]; v != "" {
+		if err := buildkit.CheckPolicy(a.path(v), v); err != nil {
+			return o, usagef("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY: %w", err)
+		}
 	}
 	o.Git = a.gitInfo(ctx)
 	return o, nil

@@ -75,7 +75,7 @@ func TestResultVariables(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"BUILDX_NO_DEFAULT_ATTESTATIONS":      `is "x"; it has to be true or false`,
-		"EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": "cannot enforce",
+		"EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": "does not exist",
 	} {
 		a := &app{dir: dir, env: map[string]string{name: "x"}}
 		if _, err := a.lowerOptions(context.Background()); err == nil || !strings.Contains(err.Error(), want) {
