@@ -63,7 +63,7 @@ func (l *locals) dir(path string) (*localDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := l.add(real, filepath.Base(real), real, steadyFS{files})
+	d, err := l.add(real, filepath.Base(real), real, files)
 	if err == nil {
 		l.byPath[path], l.byPath[real] = d, d
 	}

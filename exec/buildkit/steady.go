@@ -1,39 +1,107 @@
 package buildkit
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"sync"
 
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/filesync"
 	"github.com/tonistiigi/fsutil"
+	fstypes "github.com/tonistiigi/fsutil/types"
+	"google.golang.org/grpc"
 )
 
-// A steadyFS reads files as they were at one moment, or not at all: a file
-// that is written to while it is sent would be half of one version and half
-// of another, in the image and in the cache.
-type steadyFS struct{ fsutil.FS }
+// Files that change. Directories are in use while they are sent. A file that
+// is written to meanwhile would be half of one version and half of another, in
+// the image and in the cache. BuildKit's sender does not look; besides, it
+// sends an empty file for one that it cannot open, and waits for ever after
+// one that it cannot read. So files are sent as they were at one moment, or
+// the daemon is told what is wrong.
+
+// newFiles offers directories to the daemon.
+func newFiles(dirs filesync.DirSource) session.Attachable { return &fileServer{dirs} }
+
+// A fileServer implements filesync.FileSyncServer, by BuildKit's own.
+type fileServer struct{ dirs filesync.DirSource }
+
+// Register implements session.Attachable.
+func (f *fileServer) Register(server *grpc.Server) { filesync.RegisterFileSyncServer(server, f) }
+
+// DiffCopy sends what the daemon lacks of a directory.
+func (f *fileServer) DiffCopy(stream filesync.FileSync_DiffCopyServer) error {
+	s := &fileStream{FileSync_DiffCopyServer: stream}
+	return filesync.NewFSSyncProvider(steadyDirs{f.dirs, s}).(filesync.FileSyncServer).DiffCopy(s)
+}
+
+// TarStream is of an older protocol, which is refused.
+func (f *fileServer) TarStream(stream filesync.FileSync_TarStreamServer) error {
+	return filesync.NewFSSyncProvider(f.dirs).(filesync.FileSyncServer).TarStream(stream)
+}
+
+// A fileStream is the way to the daemon, on which a file can fail.
+type fileStream struct {
+	filesync.FileSync_DiffCopyServer
+	mu sync.Mutex // held while a message is sent
+}
+
+// SendMsg implements grpc.ServerStream.
+func (s *fileStream) SendMsg(m any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.FileSync_DiffCopyServer.SendMsg(m)
+}
+
+// fail tells the daemon that the transfer has come to nothing, and why.
+func (s *fileStream) fail(err error) error {
+	_ = s.SendMsg(&fstypes.Packet{Type: fstypes.PACKET_ERR, Data: []byte(err.Error())}) // who has gone need not know
+	return err
+}
+
+// steadyDirs are directories whose files are sent over a stream.
+type steadyDirs struct {
+	filesync.DirSource
+	stream *fileStream
+}
+
+// LookupDir implements filesync.DirSource.
+func (d steadyDirs) LookupDir(name string) (fsutil.FS, bool) {
+	dir, ok := d.DirSource.LookupDir(name)
+	return steadyFS{dir, d.stream}, ok
+}
+
+type steadyFS struct {
+	fsutil.FS
+	stream *fileStream
+}
 
 // Open implements fsutil.FS.
 func (s steadyFS) Open(path string) (io.ReadCloser, error) {
 	f, err := s.FS.Open(path)
-	if err != nil {
-		return nil, err
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, s.stream.fail(fmt.Errorf("%s was removed while the directory was read: build again when nothing changes it, or leave it out by .dockerignore", path))
+	case err != nil:
+		return nil, s.stream.fail(fmt.Errorf("%w: make it readable, or leave it out by .dockerignore", err))
 	}
 	file, ok := f.(interface{ Stat() (fs.FileInfo, error) })
 	if !ok {
-		return f, nil
+		return f, nil // it is in memory
 	}
 	fi, err := file.Stat()
 	if err != nil {
 		f.Close()
-		return nil, err
+		return nil, s.stream.fail(err)
 	}
-	return &steadyFile{ReadCloser: f, path: path, began: fi, stat: file.Stat}, nil
+	return &steadyFile{ReadCloser: f, fs: s, path: path, began: fi, stat: file.Stat}, nil
 }
 
-// A steadyFile reports at its end whether it is what it was at the beginning.
+// A steadyFile fails at its end unless it is what it was at the beginning.
 type steadyFile struct {
 	io.ReadCloser
+	fs    steadyFS
 	path  string
 	began fs.FileInfo
 	stat  func() (fs.FileInfo, error)
@@ -43,15 +111,21 @@ type steadyFile struct {
 func (f *steadyFile) Read(p []byte) (int, error) {
 	n, err := f.ReadCloser.Read(p)
 	f.read += int64(n)
-	if err != io.EOF {
-		return n, err
+	switch {
+	case f.read > f.began.Size(): // it may grow as fast as it is read
+		return 0, f.changed()
+	case err == nil:
+		return n, nil
+	case err != io.EOF:
+		return 0, f.fs.stream.fail(fmt.Errorf("read %s: %w", f.path, err))
 	}
-	now, statErr := f.stat()
-	if statErr != nil {
-		return n, statErr
-	}
-	if f.read != f.began.Size() || now.Size() != f.began.Size() || !now.ModTime().Equal(f.began.ModTime()) {
-		return n, fmt.Errorf("%s was written to while it was read: build again when nothing changes it, or leave it out by .dockerignore", f.path)
+	now, err := f.stat()
+	if err != nil || f.read != f.began.Size() || now.Size() != f.began.Size() || !now.ModTime().Equal(f.began.ModTime()) {
+		return 0, f.changed()
 	}
 	return n, io.EOF
+}
+
+func (f *steadyFile) changed() error {
+	return f.fs.stream.fail(fmt.Errorf("%s was written to while it was read: build again when nothing changes it, or leave it out by .dockerignore", f.path))
 }
