@@ -27,7 +27,8 @@ type Solver interface {
 // deadlock.
 type Result interface {
 	// Export writes the outputs of the target. It is called at most once, but
-	// again after a NetworkError; possibly while others read the result.
+	// again after a NetworkError; possibly while others read the result. With
+	// a CacheError there is an Output, too.
 	Export(ctx context.Context) (Output, error)
 	// Close lets go of the result. It is called exactly once, after Export
 	// (if that is called) and after the last reader is done.

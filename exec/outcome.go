@@ -62,6 +62,13 @@ type StopError struct{ Failed string }
 
 func (e *StopError) Error() string { return fmt.Sprintf("stopped because %s failed", e.Failed) }
 
+// A CacheError is returned by Export, beside its Output, if all was exported
+// but a cache. It is told as a warning, and the node counts as built.
+type CacheError struct{ Err error }
+
+func (e *CacheError) Error() string { return "the cache was not exported: " + e.Err.Error() }
+func (e *CacheError) Unwrap() error { return e.Err }
+
 // A SourceError is a failure with a place in a file that the user wrote, most
 // often a line of a Dockerfile.
 type SourceError struct {

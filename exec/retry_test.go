@@ -68,16 +68,20 @@ func (r *flakyResult) Export(ctx context.Context) (Output, error) {
 
 // retries keeps the retries that were told.
 type retries struct {
-	mu   sync.Mutex
-	told []string
+	mu     sync.Mutex
+	told   []string
+	warned string
 }
 
 func (r *retries) Event(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.Kind == Warning {
+		r.warned = string(e.Log)
+	}
 	if e.Kind != Retrying {
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	what := "solve"
 	if e.Retry.Export {
 		what = "export"
@@ -292,6 +296,38 @@ func TestWrappedRandom(t *testing.T) {
 			if allBuilt(out) != (err == nil) || t.Failed() {
 				t.Fatalf("seed %d, %+v: %s: %v\n%s", seed, o, text, err, show(out))
 			}
+		})
+	}
+}
+
+// A cache that is not exported is a warning, and the node is built; what the
+// network has failed of it is tried again first.
+func TestCacheError(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		exports []error
+		limit   time.Duration
+		told    []string
+		warning string
+	}{
+		{"refused", []error{&CacheError{errBoom}}, 0, nil, "the cache was not exported: boom"},
+		{"the network, for a moment", []error{&CacheError{errNet}, nil}, 0, []string{"a export 1/2: r answered 503"}, ""},
+		{"the network, for long", many(3, &CacheError{errNet}), 0, []string{"a export 1/2: r answered 503", "a export 2/2: r answered 503"}, "the cache was not exported: 503"},
+		{"the time is up", many(3, &CacheError{errNet}), 4 * time.Second, []string{"a export 1/2: r answered 503", "a export 2/2: r answered 503"}, "the cache was not exported: 503"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &flaky{Solver: newFake(), exports: map[string][]error{"a": tt.exports}, tried: map[string]int{}}
+				told := &retries{}
+				s := WithTimeouts(WithRetries(f, Retries{Times: 2}), func(*graph.Node) time.Duration { return tt.limit })
+				out, err := Run(t.Context(), parse(t, "a"), s, Options{Sink: told})
+				if got := show(out); got != "a=built" || err != nil {
+					t.Errorf("got %s, %v", got, err)
+				}
+				if !slices.Equal(told.told, tt.told) || told.warned != tt.warning {
+					t.Errorf("told %q and %q\nwant %q and %q", told.told, told.warned, tt.told, tt.warning)
+				}
+			})
 		})
 	}
 }

@@ -152,7 +152,7 @@ func (r *run) take(rep report) {
 	case exporting:
 		r.running -= w.weight
 		w.outcome.Output = rep.output
-		r.settle(w, rep.err)
+		r.settle(w, r.exported(w, rep.err))
 	case closing:
 		w.closeErr = rep.err
 		r.letGo(w)
@@ -185,6 +185,17 @@ func (r *run) takeSolved(w *work, result Result, err error) {
 		r.export(w)
 	}
 	r.exportStages()
+}
+
+// exported tells of a cache that was not exported, and returns the error of
+// an export that was none.
+func (r *run) exported(w *work, err error) error {
+	var cache *CacheError
+	if !errors.As(err, &cache) {
+		return err
+	}
+	r.opts.Sink.Event(Event{Time: time.Now(), Node: w.node.Name(), Kind: Warning, Log: []byte(cache.Error())})
+	return nil
 }
 
 // exportStages makes the exports ready that DeferOutput has held back for

@@ -115,7 +115,8 @@ func (r *timedResult) bound(ctx context.Context, do func(context.Context) error)
 	defer cancel()
 	err := do(inner)
 	var timeout *TimeoutError
-	if err == nil || !errors.As(context.Cause(ctx), &timeout) || failedByItself(err) {
+	var cache *CacheError
+	if err == nil || errors.As(err, &cache) || !errors.As(context.Cause(ctx), &timeout) || failedByItself(err) {
 		return err
 	}
 	out := &TimeoutError{After: timeout.After, Run: timeout.Run, Step: r.steps.current()}

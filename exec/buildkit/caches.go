@@ -155,7 +155,8 @@ func cacheEntries(in []gateway.CacheOptionsEntry) []client.CacheOptionsEntry {
 	return out
 }
 
-// cacheExports returns the job's cache destinations.
+// cacheExports returns the job's cache destinations. The daemon goes on after
+// an error of one, unless the build file says ignore-error=false.
 func (s *Solver) cacheExports(j *job) []client.CacheOptionsEntry {
 	var out []client.CacheOptionsEntry
 	for _, c := range j.req.CacheTo {
@@ -165,6 +166,9 @@ func (s *Solver) cacheExports(j *job) []client.CacheOptionsEntry {
 		}
 		if c.Type == "local" {
 			attrs["dest"] = s.abs(attrs["dest"])
+		}
+		if attrs["ignore-error"] == "" && c.Type != "inline" {
+			attrs["ignore-error"] = "true" // the exports are told of it: see cacheWatch
 		}
 		if s.cacheCredentials(c.Type, attrs) {
 			out = append(out, client.CacheOptionsEntry{Type: c.Type, Attrs: attrs})

@@ -181,13 +181,14 @@ func lazyDefs(res *gateway.Result) (map[string]*pb.Definition, error) {
 	return out, nil
 }
 
-// bindLocals maps a definition's own local sources to the directories they mean.
+// bindLocals maps a definition's own local sources to the directories they
+// mean, and renames the steps that the network has failed.
 func (s *Solver) bindLocals(j *job, def *pb.Definition) (*pb.Definition, error) {
 	def, err := s.confine(j, def)
 	if err != nil {
 		return nil, err
 	}
-	return rewriteLocals(def, func(src localSource) (string, map[string]string, error) {
+	def, err = rewriteLocals(def, func(src localSource) (string, map[string]string, error) {
 		// Those of other targets, which come with their results, are bound.
 		if src.attrs[pb.AttrLocalSessionID] != s.sess.ID() || s.shares.bound(src) {
 			return localPrefix + src.mount, src.attrs, nil
@@ -199,4 +200,8 @@ func (s *Solver) bindLocals(j *job, def *pb.Definition) (*pb.Definition, error) 
 		id, attrs := s.shares.rewrite(src, dir, j.session)
 		return id, attrs, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	return s.anew.rename(j, def)
 }

@@ -32,7 +32,19 @@ func (s *Solver) explain(ctx context.Context, j *job, err error) error {
 	if src := s.sourceError(ctx, j, err); src != nil {
 		return src
 	}
-	return s.daemonError(err)
+	return s.networkError(err, s.daemonError(err))
+}
+
+// networkError returns told, which is what the user is told of err, as an
+// exec.NetworkError if it is one.
+func (s *Solver) networkError(err error, told *daemonError) error {
+	n := network(err, told.text)
+	if n == nil {
+		return told
+	}
+	s.anew.note(err)
+	n.Err = told
+	return n
 }
 
 // checkLost returns the error of a lost daemon, if that is what err comes from.
@@ -62,7 +74,7 @@ type daemonError struct {
 func (e *daemonError) Error() string { return e.text }
 func (e *daemonError) Unwrap() error { return e.err }
 
-func (s *Solver) daemonError(err error) error {
+func (s *Solver) daemonError(err error) *daemonError {
 	text := strings.TrimPrefix(err.Error(), "failed to solve: ") // said by the heading of every failure
 	if strings.Contains(text, noGit) {
 		text += "\n" + noGitRemedy
@@ -83,7 +95,7 @@ func (s *Solver) sourceError(ctx context.Context, j *job, err error) error {
 	if src == nil {
 		return nil
 	}
-	out := &exec.SourceError{File: s.fileOf(j, src), Source: src.Info.Data, ExitCode: -1, Err: s.daemonError(innermost(err))}
+	out := &exec.SourceError{File: s.fileOf(j, src), Source: src.Info.Data, ExitCode: -1, Err: s.networkError(err, s.daemonError(innermost(err)))}
 	for _, r := range src.Ranges {
 		start, end := int(r.Start.Line), int(max(r.End.Line, r.Start.Line))
 		if out.StartLine == 0 || start < out.StartLine {

@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"strconv"
@@ -19,7 +20,7 @@ import (
 func (r *sharedResult) Export(ctx context.Context) (exec.Output, error) {
 	var out exec.Output
 	addAnswer(&out, r.solved.meta, r.j.req.Call)
-	outs, err := r.s.outputs(r.j)
+	outs, err := r.s.outputsAfter(r.j, r.exported)
 	if err != nil {
 		return exec.Output{}, err
 	}
@@ -40,20 +41,38 @@ func (r *sharedResult) Export(ctx context.Context) (exec.Output, error) {
 	if out, ok := r.kept(ctx, outs); ok {
 		return out, nil
 	}
-	resp, err := r.run(ctx, outs)
+	resp, cacheErr, err := r.run(ctx, outs)
 	if err != nil {
 		return exec.Output{}, outs.failed(ctx, err)
 	}
-	return outs.commit(ctx, resp)
+	if r.exported == nil {
+		out, err := outs.commit(ctx, resp)
+		if err != nil {
+			return exec.Output{}, err
+		}
+		r.exported = &out
+	}
+	return *r.exported, cacheErr
 }
 
-// run has all outputs written, and returns the exporters' answers.
-func (r *sharedResult) run(ctx context.Context, outs *outputs) (map[string]string, error) {
+// outputsAfter returns where the result of a job goes. After an export that
+// only a cache was missing of, that is nowhere.
+func (s *Solver) outputsAfter(j *job, exported *exec.Output) (*outputs, error) {
+	outs, err := s.outputs(j)
+	if err == nil && exported != nil {
+		outs.list = nil
+	}
+	return outs, err
+}
+
+// run has all outputs written, and returns the exporters' answers, and an
+// exec.CacheError if a cache was not written.
+func (r *sharedResult) run(ctx context.Context, outs *outputs) (resp map[string]string, cacheErr, err error) {
 	entries, err := outs.entries()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	resp := map[string]string{}
+	resp = map[string]string{}
 	for i, batch := range batches(entries) {
 		opt := client.SolveOpt{Exports: batch}
 		if len(outs.list) == 1 && outs.list[0].store && len(r.j.req.CacheTo) == 0 {
@@ -66,31 +85,34 @@ func (r *sharedResult) run(ctx context.Context, outs *outputs) (map[string]strin
 				opt.CacheExports = append(opt.CacheExports, c)
 			}
 		}
-		more, err := r.build(ctx, opt)
+		more, notCached, err := r.build(ctx, opt)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		maps.Copy(resp, more)
+		cacheErr = cmp.Or(cacheErr, notCached)
 	}
-	return resp, nil
+	return resp, cacheErr, nil
 }
 
 // build asks for what is held in a build beside the shared one, which does
-// with it what opt says, and returns the exporters' answers.
-func (r *sharedResult) build(ctx context.Context, opt client.SolveOpt) (map[string]string, error) {
+// with it what opt says, and returns the exporters' answers, and an
+// exec.CacheError if a cache was not written.
+func (r *sharedResult) build(ctx context.Context, opt client.SolveOpt) (resp map[string]string, cacheErr, err error) {
 	opt.Internal, opt.FrontendAttrs = true, map[string]string{}
 	opt.SourcePolicy = r.s.policy
 	epoch := r.j.req.Attrs["build-arg:SOURCE_DATE_EPOCH"]
 	if _, err := strconv.ParseInt(epoch, 10, 64); err == nil { // else the frontend has made a time of it
 		opt.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"] = epoch // exporters take it from there
 	}
+	caches, status := r.s.watchCaches(r.s.router.exporting(r.j.name))
 	res, err := r.s.conn.client.Build(ctx, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		return r.s.assemble(ctx, gw, r.solved)
-	}, r.s.router.exporting(r.j.name))
+	}, status)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return res.ExporterResponse, nil
+	return res.ExporterResponse, caches.err(), nil
 }
 
 // batches splits outputs so that each build has at most one that goes to a

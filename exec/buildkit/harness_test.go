@@ -75,6 +75,7 @@ type session struct {
 	jobs    int // most targets at once; 0 is no limit
 	sink    exec.Sink
 	conn    *buildkit.Conn
+	wrap    func(exec.Solver) exec.Solver // around the solver of the daemon; nil is none
 }
 
 func local(path string) config.Source { return config.Local{Path: path} }
@@ -133,7 +134,11 @@ func (s *session) run(t testing.TB, ctx context.Context) (map[string]exec.Outcom
 		return nil, err
 	}
 	defer solver.Close()
-	outcomes, err := exec.Run(ctx, g, exec.WithTimeouts(solver, func(n *graph.Node) time.Duration { return n.Target.Timeout }), exec.Options{Jobs: s.jobs, Mode: s.mode, Sink: s.sink})
+	var around exec.Solver = solver
+	if s.wrap != nil {
+		around = s.wrap(solver)
+	}
+	outcomes, err := exec.Run(ctx, g, exec.WithTimeouts(around, func(n *graph.Node) time.Duration { return n.Target.Timeout }), exec.Options{Jobs: s.jobs, Mode: s.mode, Sink: s.sink})
 	out := map[string]exec.Outcome{}
 	for _, o := range outcomes {
 		out[o.Node.Name()] = o

@@ -9,6 +9,8 @@ import (
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	"github.com/moby/buildkit/solver/pb"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/kilnbuild/kiln/exec"
 )
 
 // A sharedResult was solved in the run's shared build, which holds it.
@@ -16,6 +18,8 @@ type sharedResult struct {
 	s      *Solver
 	j      *job
 	solved *solved
+	// exported is what was exported, if only a cache is missing.
+	exported *exec.Output
 }
 
 func (r *sharedResult) holds() *solved { return r.solved }

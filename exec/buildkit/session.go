@@ -13,7 +13,6 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/moby/buildkit/session"
 	sessioncontent "github.com/moby/buildkit/session/content"
-	"github.com/moby/buildkit/session/filesync"
 )
 
 // A runSession is a session that is open as long as the run.
@@ -59,7 +58,7 @@ func (s *Solver) newRunSession() (*runSession, error) {
 	if s.opt.Store != nil {
 		stores["export"] = s.opt.Store.Content() // the name that BuildKit's exporter looks for
 	}
-	attached := append(s.creds.shared(), filesync.NewFSSyncProvider(s.locals))
+	attached := append(s.creds.shared(), newFiles(s.locals))
 	if len(stores) > 0 {
 		attached = append(attached, sessioncontent.NewAttachable(stores))
 	}
@@ -73,7 +72,7 @@ type dirSessions struct {
 	solver *Solver
 	// mu guards open.
 	mu   sync.Mutex
-	open map[string]*runSession // by name of the directory and, if late, of the job
+	open map[string]*runSession // by name of the directory and, if it has its own, of the job
 }
 
 // id returns the ID of the session that serves a directory to a job.
@@ -81,13 +80,13 @@ func (d *dirSessions) id(j *job, dir *localDir) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	key := dir.name
-	if j.late {
-		key += "/" + j.name
+	if j.late || j.exportsCache() {
+		key += fmt.Sprintf("/%s/%d", j.name, j.tries)
 	}
 	if s := d.open[key]; s != nil {
 		return s.ID(), nil
 	}
-	s, err := d.solver.newSession(filesync.NewFSSyncProvider(oneDir{dir.fs}))
+	s, err := d.solver.newSession(newFiles(oneDir{dir.fs}))
 	if err != nil {
 		return "", err
 	}

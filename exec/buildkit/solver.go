@@ -67,6 +67,7 @@ type Solver struct {
 	dirs    *dirSessions
 	resolve flightcontrol.CachedGroup[resolved]
 	exports *semaphore.Weighted
+	anew    anew
 	policy  *spb.Policy // of all builds; nil is none
 	dests   keyedMutex  // one writer at a time for a directory that several targets export to
 
@@ -164,7 +165,7 @@ func (s *Solver) solve(ctx context.Context, j *job, inputs map[string]exec.Resul
 	}
 	j.inherit(fed)
 	if j.own() {
-		return s.solveOwn(ctx, j, fed, s.router.direct(j.name))
+		return s.solveOwn(ctx, j, fed, s.router.direct)
 	}
 	r, err := s.solveShared(ctx, j, fed)
 	if err != nil {

@@ -61,7 +61,8 @@ func (r *sharedResult) probe(ctx context.Context, e *output) (map[string]string,
 		Exports:       []client.ExportEntry{{Type: client.ExporterImage, Attrs: attrs}},
 		SharedSession: r.s.sess.Session, SessionPreInitialized: true,
 	}
-	return r.build(ctx, opt)
+	resp, _, err := r.build(ctx, opt)
+	return resp, err
 }
 
 // notOfTheImage are attributes of exporters that say where an image goes, not
@@ -122,7 +123,7 @@ func (r *pushedResult) Export(ctx context.Context) (exec.Output, error) {
 	}
 	bounded, stop := r.s.bound(ctx)
 	defer stop()
-	own, err := r.s.solveOwn(bounded, r.j, r.fed, r.s.router.repeating(r.j.name))
+	own, err := r.s.solveOwn(bounded, r.j, r.fed, r.s.router.repeating)
 	if err != nil {
 		return exec.Output{}, r.s.explain(bounded, r.j, err)
 	}
