@@ -10,7 +10,8 @@ import (
 
 // dialStdio names the variable that makes the test binary a stand-in for
 // docker, kubectl and their kin: it pipes its standard streams to the socket
-// that the variable holds, as `buildctl dial-stdio` does in a container.
+// that the variable holds, or for the container that the arguments name of
+// several ("NAME=SOCKET;NAME=SOCKET"), as `buildctl dial-stdio` does in a container.
 const dialStdio = "KILN_TEST_DIAL_STDIO"
 
 func dialStdioMain(socket string) int {
@@ -24,6 +25,11 @@ func dialStdioMain(socket string) int {
 	if strings.Contains(args, "nosuch") {
 		fmt.Fprintln(os.Stderr, "Error response from daemon: No such container: nosuch")
 		return 1
+	}
+	for entry := range strings.SplitSeq(socket, ";") { // NAME=SOCKET, of which one is in the arguments
+		if name, path, ok := strings.Cut(entry, "="); ok && strings.Contains(args, name) {
+			socket = path
+		}
 	}
 	c, err := net.Dial("unix", socket)
 	if err != nil {

@@ -95,6 +95,12 @@ func (f *fed) add(j *job, in Input, r *solved, own string) error {
 			return err
 		}
 	}
+	if p := j.req.Attrs["platform"]; p != "" && j.req.Attrs["build-arg:"+multiPlatform] != "" {
+		// A part of a target, with parts of others: what it asks for beside
+		// these must not be taken for its own, nor for an image of a registry.
+		f.attrs["context:"+in.Name] = fmt.Sprintf("input:%s (here it is built for %s; with several builders, a target that is built for several platforms can read another for the same ones only)", in.Name, strings.Join(have, ", "))
+		return nil
+	}
 	if def, ok := r.refs[own]; ok { // for a reader that names no platform
 		return f.put(in.Name, def, r.meta[exptypes.ExporterImageConfigKey+"/"+own])
 	}

@@ -64,13 +64,14 @@ func isPush(e config.Export) bool {
 const multiPlatform = "BUILDKIT_MULTI_PLATFORM"
 
 // Part returns the target that builds t for some of its platforms. An image
-// is pushed by digest, as an index.
+// is pushed by digest, as an index; caches are written beside those of t.
 func (i *Images) Part(t *config.Target, of []string) *config.Target {
 	part := *t
 	part.Platforms = of
 	part.Args = append(slices.DeleteFunc(slices.Clone(t.Args), func(kv config.KeyValue) bool { return kv.Key == multiPlatform }),
 		config.KeyValue{Key: multiPlatform, Value: "1"})
 	part.Annotations = slices.DeleteFunc(slices.Clone(t.Annotations), func(a string) bool { return !concerns(a, of) })
+	partCaches(&part, of)
 	part.Outputs = nil
 	for _, e := range t.Outputs {
 		if isPush(e) {

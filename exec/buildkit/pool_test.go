@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -340,5 +342,68 @@ func TestParts(t *testing.T) {
 	}
 	if req.Attrs["platform"] != "linux/arm64" || req.Attrs["build-arg:BUILDKIT_MULTI_PLATFORM"] != "1" {
 		t.Errorf("attributes are %v", req.Attrs)
+	}
+}
+
+// TestPartCaches gives each part caches of its own.
+func TestPartCaches(t *testing.T) {
+	images := &buildkit.Images{}
+	cache := func(typ string, attrs ...string) config.Cache { return config.Cache{Type: typ, Attrs: kv(attrs...)} }
+	whole := &config.Target{
+		CacheFrom: []config.Cache{cache("registry", "ref", "r.test/c"), cache("local", "src", "in/"), cache("registry", "ref", "r.test/c@sha256:"+strings.Repeat("0", 64))},
+		CacheTo:   []config.Cache{cache("inline"), cache("registry", "mode", "max", "ref", "r.test/c:main"), cache("local", "dest", "out"), cache("gha"), cache("s3", "name", "a;b")},
+	}
+	part := images.Part(whole, []string{"linux/arm/v7", "linux/arm64"})
+	var got []string
+	for _, c := range slices.Concat(part.CacheFrom, part.CacheTo) {
+		text := c.Type
+		for _, kv := range c.Attrs {
+			text += " " + kv.Key + "=" + kv.Value
+		}
+		got = append(got, text)
+	}
+	want := []string{
+		"registry ref=r.test/c:latest-linux-arm-v7_linux-arm64", "registry ref=r.test/c",
+		"local src=in/linux-arm-v7_linux-arm64", "local src=in/",
+		"registry ref=r.test/c@sha256:" + strings.Repeat("0", 64), "registry ref=r.test/c@sha256:" + strings.Repeat("0", 64),
+		"inline", "registry mode=max ref=r.test/c:main-linux-arm-v7_linux-arm64", "local dest=out/linux-arm-v7_linux-arm64",
+		"gha scope=buildkit-linux-arm-v7_linux-arm64", "s3 name=a-linux-arm-v7_linux-arm64;b-linux-arm-v7_linux-arm64",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if len(whole.CacheFrom) != 3 || whole.CacheTo[1].Attrs[1].Value != "r.test/c:main" {
+		t.Error("the whole was changed")
+	}
+}
+
+// TestPoolPods reaches two daemons through stand-ins for kubectl, as two pods,
+// of which each writes a cache of its own to a registry.
+func TestPoolPods(t *testing.T) {
+	bin := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, filepath.Join(bin, "kubectl")); err != nil {
+		t.Fatal(err)
+	}
+	one, two := testenv.Engine(t), testenv.Start(t).Addr
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	t.Setenv(dialStdio, "buildkitd-0="+strings.TrimPrefix(one, "unix://")+";buildkitd-1="+strings.TrimPrefix(two, "unix://"))
+	reg := newRegistry(t)
+	s := linkedImages(t, reg)
+	s.targets[1].CacheTo = []config.Cache{{Type: "registry", Attrs: kv("ref", reg+"/cache:main", "mode", "max", "ignore-error", "false")}}
+	s.targets[1].CacheFrom = []config.Cache{{Type: "registry", Attrs: kv("ref", reg+"/cache:main")}}
+	if _, err := s.runPool(t, t.Context(),
+		claim{"a", "kube-pod://buildkitd-0?namespace=build&container=buildkitd", []string{"linux/amd64"}},
+		claim{"b", "kube-pod://buildkitd-1?namespace=build&container=buildkitd", []string{"linux/arm64"}},
+	); err != nil {
+		t.Fatal(err)
+	}
+	for _, ref := range []string{"/app:1", "/cache:main-linux-amd64", "/cache:main-linux-arm64"} {
+		if remoteDigest(t, reg+ref) == "" {
+			t.Errorf("%s was not pushed", ref)
+		}
 	}
 }
