@@ -23,26 +23,15 @@ import (
 // build, which run when the build function returns the result: so the daemon
 // can attach what it knows of the build (provenance, SBOM).
 type ownResult struct {
-	s      *Solver
-	j      *job
-	fed    *fed
-	status func(node string) chan *client.SolveStatus
-	solved *solved
-	hold   *openBuild // keeps the result for its readers once the build has ended
-	// exported is what was exported, if only a cache is missing.
-	exported *exec.Output
-	*ownBuild
-}
-
-// An ownBuild is the build of an ownResult. An export that failed has ended
-// it; to try again takes another.
-type ownBuild struct {
+	s       *Solver
+	j       *job
 	ref     string // of the build, by which the daemon keeps its record
+	solved  *solved
 	outs    *outputs
-	caches  *cacheWatch
 	decide  chan bool // true: export; false: let go
 	ended   chan struct{}
 	cancel  context.CancelCauseFunc
+	hold    *openBuild // keeps the result for its readers once the build has ended
 	decided bool
 
 	resp *client.SolveResponse // set, as err is, when ended is closed
@@ -54,78 +43,62 @@ func (r *ownResult) holds() *solved { return r.solved }
 // errLetGo ends a build whose result is not exported.
 var errLetGo = errors.New("the result is not exported")
 
-// solveOwn builds a job in a build of its own, whose status goes to a channel
-// that status makes.
-func (s *Solver) solveOwn(ctx context.Context, j *job, fed *fed, status func(string) chan *client.SolveStatus) (exec.Result, error) {
-	r := &ownResult{s: s, j: j, fed: fed, status: status}
-	if err := r.begin(ctx); err != nil {
-		return nil, err
-	}
-	return r, nil
-}
-
-// begin builds the result, and holds the build open.
-func (r *ownResult) begin(ctx context.Context) error {
-	s, j := r.s, r.j
-	outs, err := s.outputsAfter(j, r.exported)
+// solveOwn builds a job in a build of its own, whose status goes to the
+// channel.
+func (s *Solver) solveOwn(ctx context.Context, j *job, fed *fed, status chan *client.SolveStatus) (exec.Result, error) {
+	outs, err := s.outputs(j)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	opt, err := s.ownOpt(j, outs)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	attrs, err := s.frontendAttrs(j, r.fed)
+	attrs, err := s.frontendAttrs(j, fed)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	opt.FrontendAttrs = attrs
 	run, cancel, release := s.background(ctx)
-	b := &ownBuild{ref: identity.NewID(), outs: outs, decide: make(chan bool, 1), ended: make(chan struct{}), cancel: cancel}
-	r.ownBuild = b
-	opt.Ref = b.ref
+	r := &ownResult{s: s, j: j, ref: identity.NewID(), outs: outs, decide: make(chan bool, 1), ended: make(chan struct{}), cancel: cancel}
+	opt.Ref = r.ref
 	ready := make(chan *solved, 1)
-	var status chan *client.SolveStatus
-	b.caches, status = s.watchCaches(r.status(j.name))
 	s.wait.Add(1)
 	go func() {
 		defer s.wait.Done()
-		defer close(b.ended)
-		b.resp, b.err = s.conn.client.Build(run, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-			res, held, err := s.buildOwn(ctx, j, gw, r.fed, attrs)
+		defer close(r.ended)
+		r.resp, r.err = s.conn.client.Build(run, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+			res, held, err := s.buildOwn(ctx, j, gw, fed, attrs)
 			if err != nil {
 				return nil, err
 			}
 			ready <- held
-			return b.await(ctx, j, res)
+			return r.await(ctx, res)
 		}, status)
 	}()
 	select {
-	case held := <-ready:
+	case r.solved = <-ready:
 		if !release() {
-			b.drain()
-			return context.Cause(ctx)
+			r.drain()
+			return nil, context.Cause(ctx)
 		}
-		if r.solved == nil { // else others may read it
-			r.solved = held
-		}
-		return nil
-	case <-b.ended:
+		return r, nil
+	case <-r.ended:
 		cancel(nil)
-		if b.err == nil {
-			return errors.New("the daemon ended the build at once")
+		if r.err == nil {
+			return nil, errors.New("the daemon ended the build at once")
 		}
-		return b.err
+		return nil, r.err
 	case <-ctx.Done():
-		b.drain()
-		return context.Cause(ctx)
+		r.drain()
+		return nil, context.Cause(ctx)
 	}
 }
 
 // drain waits, not for long, for a build that was cancelled.
-func (b *ownBuild) drain() {
+func (r *ownResult) drain() {
 	select {
-	case <-b.ended:
+	case <-r.ended:
 	case <-time.After(drainTime):
 	}
 }
@@ -227,13 +200,13 @@ func defOf(ctx context.Context, ref gateway.Reference) (*pb.Definition, error) {
 }
 
 // await holds the build open until it is decided what becomes of the result.
-func (b *ownBuild) await(ctx context.Context, j *job, res *gateway.Result) (*gateway.Result, error) {
+func (r *ownResult) await(ctx context.Context, res *gateway.Result) (*gateway.Result, error) {
 	select {
-	case export := <-b.decide:
+	case export := <-r.decide:
 		if !export {
 			return nil, errLetGo
 		}
-		if j.req.Call != "" {
+		if r.j.req.Call != "" {
 			return nil, nil
 		}
 		return res, nil
@@ -247,14 +220,6 @@ func (b *ownBuild) await(ctx context.Context, j *job, res *gateway.Result) (*gat
 func (r *ownResult) Export(ctx context.Context) (exec.Output, error) {
 	ctx, stop := r.s.bound(ctx)
 	defer stop()
-	if r.decided { // tried before
-		if err := r.j.ownSession(r.s); err != nil {
-			return exec.Output{}, err
-		}
-		if err := r.begin(ctx); err != nil {
-			return exec.Output{}, r.s.explain(ctx, r.j, err)
-		}
-	}
 	if err := r.keep(ctx); err != nil {
 		return exec.Output{}, r.s.explain(ctx, r.j, err)
 	}
@@ -281,23 +246,20 @@ func (r *ownResult) Export(ctx context.Context) (exec.Output, error) {
 	if r.err != nil {
 		return exec.Output{}, r.outs.failed(ctx, r.err)
 	}
-	if r.exported == nil {
-		out, err := r.outs.commit(ctx, r.response())
-		if err != nil {
-			return exec.Output{}, err
-		}
-		addAnswer(&out, r.solved.meta, r.j.req.Call)
-		out.Metadata = r.s.recorded(ctx, r.j, r.ref, out.Metadata)
-		r.exported = &out
+	out, err := r.outs.commit(ctx, r.response())
+	if err != nil {
+		return exec.Output{}, err
 	}
-	return *r.exported, r.caches.err()
+	addAnswer(&out, r.solved.meta, r.j.req.Call)
+	out.Metadata = r.s.recorded(ctx, r.j, r.ref, out.Metadata)
+	return out, nil
 }
 
-func (b *ownBuild) response() map[string]string {
-	if b.resp == nil {
+func (r *ownResult) response() map[string]string {
+	if r.resp == nil {
 		return nil
 	}
-	return b.resp.ExporterResponse
+	return r.resp.ExporterResponse
 }
 
 // keep opens a second build that holds the result for its readers.

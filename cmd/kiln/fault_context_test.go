@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const contextDefinition = `
+target "default" {
+  dockerfile-inline = "FROM scratch\nCOPY . /\n"
+  output            = ["type=local,dest=out"]
+  context           = "src"
+}
+`
+
+// meanwhile does something again and again until the returned function is
+// called.
+func meanwhile(t *testing.T, do func(n int) error) (stop func()) {
+	end, ended := make(chan struct{}), make(chan error, 1)
+	began := make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			err := do(n)
+			if n == 1 || err != nil && n == 0 {
+				close(began)
+			}
+			select {
+			case <-end:
+				ended <- err
+				return
+			default:
+			}
+			if err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	<-began
+	return func() {
+		close(end)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A file that changes while it is read is told, or is in the result as it
+// was at one moment; and a later build has what is there then.
+func TestContextChangesWhileRead(t *testing.T) {
+	const size = 4 << 20
+	s := newShell(t)
+	s.write("build.hcl", contextDefinition)
+	if err := os.MkdirAll(filepath.Join(s.dir, "src"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	large := filepath.Join(s.dir, "src", "large")
+	of := func(n int) []byte { return bytes.Repeat([]byte{byte('a' + n%26)}, size) }
+	if err := os.WriteFile(large, of(0), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		do   func(n int) error
+	}{
+		{"written over", func(n int) error {
+			f, err := os.OpenFile(large, os.O_WRONLY, 0)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = f.Write(of(n))
+			return err
+		}},
+		{"truncated", func(n int) error { return os.WriteFile(large, of(n), 0o644) }},
+		{"renamed", func(n int) error {
+			if err := os.WriteFile(large+".new", of(n), 0o644); err != nil {
+				return err
+			}
+			return os.Rename(large+".new", large)
+		}},
+		{"removed", func(n int) error {
+			if n%2 == 0 {
+				return os.Remove(large)
+			}
+			return os.WriteFile(large, of(n), 0o644)
+		}},
+		{"grown", func(n int) error {
+			f, err := os.OpenFile(large, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, err = f.Write(of(n)[:1<<10])
+			return err
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			told := 0
+			for range 4 {
+				stop := meanwhile(t, tt.do)
+				out := s.run("rm -rf out; kiln build --progress=plain --retries=0 2>&1")
+				stop()
+				if strings.Contains(out, "1 target built") {
+					s.oneLetter(t, tt.name == "grown")
+					continue
+				}
+				told++
+				if !strings.Contains(out, "large") || !strings.HasSuffix(out, "exit status 1\n") {
+					t.Errorf("kiln says\n%s", out)
+				}
+			}
+			t.Logf("%d of 4 builds failed", told)
+			want := []byte(fmt.Sprintf("after it was %s\n", tt.name))
+			if err := os.WriteFile(large, want, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			out := s.run("rm -rf out; kiln build 2>&1")
+			got, err := os.ReadFile(filepath.Join(s.dir, "out", "large"))
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("a later build has %q, %v\n%s", got[:min(len(got), 60)], err, out)
+			}
+		})
+	}
+}
+
+// oneLetter checks that the file in the result is of one version.
+func (s *shell) oneLetter(t *testing.T, grown bool) {
+	t.Helper()
+	got, err := os.ReadFile(filepath.Join(s.dir, "out", "large"))
+	if os.IsNotExist(err) || grown {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if letters := len(bytes.TrimLeft(got, string(got[:min(1, len(got))]))); letters > 0 {
+		t.Errorf("the result has a file of two versions: %d bytes of %d are of another", letters, len(got))
+	}
+}
