@@ -38,9 +38,9 @@ type job struct {
 	loaded bool
 	mounts map[string]*localDir
 	// session is the ID of the session that serves the mounts to a frontend
-	// in kiln: a late job's own, for within a session the daemon does not ask
-	// twice for the same files.
+	// in kiln, see ownSession.
 	session string
+	tries   int    // sessions of its own that it had
 	syntax  string // image of the frontend that the Dockerfile asks for
 	source  []byte // the Dockerfile, if it is on this machine
 	checked bool   // the image is compared with the registry's, see unchanged.go
@@ -128,14 +128,32 @@ func (j *job) loadOnce(s *Solver) error {
 	}
 	j.checked = j.isChecked(s.opt.Store != nil)
 	j.session = s.sess.ID()
-	if j.late && !j.frontend() {
-		sess, err := s.newSession(newFiles(s.locals))
-		if err != nil {
-			return err
-		}
-		j.session = sess.ID()
+	if j.late || j.own() && j.exportsCache() {
+		return j.ownSession(s)
 	}
 	return nil
+}
+
+// ownSession gives the directories of a job a session of their own: within
+// one, the daemon does not ask twice for the same files. It does not look at
+// their content either, then, and has no keys for them that a cache could be
+// exported under.
+func (j *job) ownSession(s *Solver) error {
+	j.tries++
+	if j.frontend() {
+		return nil // see dirSessions
+	}
+	sess, err := s.newSession(newFiles(s.locals))
+	if err != nil {
+		return err
+	}
+	j.session = sess.ID()
+	return nil
+}
+
+// exportsCache reports whether the job's cache goes anywhere.
+func (j *job) exportsCache() bool {
+	return len(j.req.CacheTo) > 0 || j.req.Attrs["build-arg:BUILDKIT_INLINE_CACHE"] != ""
 }
 
 func contextError(m Mount, err error) error {

@@ -23,15 +23,26 @@ import (
 // build, which run when the build function returns the result: so the daemon
 // can attach what it knows of the build (provenance, SBOM).
 type ownResult struct {
-	s       *Solver
-	j       *job
+	s      *Solver
+	j      *job
+	fed    *fed
+	status func(node string) chan *client.SolveStatus
+	solved *solved
+	hold   *openBuild // keeps the result for its readers once the build has ended
+	// exported is what was exported, if only a cache is missing.
+	exported *exec.Output
+	*ownBuild
+}
+
+// An ownBuild is the build of an ownResult. An export that failed has ended
+// it; to try again takes another.
+type ownBuild struct {
 	ref     string // of the build, by which the daemon keeps its record
-	solved  *solved
 	outs    *outputs
+	caches  *cacheWatch
 	decide  chan bool // true: export; false: let go
 	ended   chan struct{}
 	cancel  context.CancelCauseFunc
-	hold    *openBuild // keeps the result for its readers once the build has ended
 	decided bool
 
 	resp *client.SolveResponse // set, as err is, when ended is closed
@@ -43,62 +54,78 @@ func (r *ownResult) holds() *solved { return r.solved }
 // errLetGo ends a build whose result is not exported.
 var errLetGo = errors.New("the result is not exported")
 
-// solveOwn builds a job in a build of its own, whose status goes to the
-// channel.
-func (s *Solver) solveOwn(ctx context.Context, j *job, fed *fed, status chan *client.SolveStatus) (exec.Result, error) {
-	outs, err := s.outputs(j)
-	if err != nil {
+// solveOwn builds a job in a build of its own, whose status goes to a channel
+// that status makes.
+func (s *Solver) solveOwn(ctx context.Context, j *job, fed *fed, status func(string) chan *client.SolveStatus) (exec.Result, error) {
+	r := &ownResult{s: s, j: j, fed: fed, status: status}
+	if err := r.begin(ctx); err != nil {
 		return nil, err
+	}
+	return r, nil
+}
+
+// begin builds the result, and holds the build open.
+func (r *ownResult) begin(ctx context.Context) error {
+	s, j := r.s, r.j
+	outs, err := s.outputsAfter(j, r.exported)
+	if err != nil {
+		return err
 	}
 	opt, err := s.ownOpt(j, outs)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	attrs, err := s.frontendAttrs(j, fed)
+	attrs, err := s.frontendAttrs(j, r.fed)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	opt.FrontendAttrs = attrs
 	run, cancel, release := s.background(ctx)
-	r := &ownResult{s: s, j: j, ref: identity.NewID(), outs: outs, decide: make(chan bool, 1), ended: make(chan struct{}), cancel: cancel}
-	opt.Ref = r.ref
+	b := &ownBuild{ref: identity.NewID(), outs: outs, decide: make(chan bool, 1), ended: make(chan struct{}), cancel: cancel}
+	r.ownBuild = b
+	opt.Ref = b.ref
 	ready := make(chan *solved, 1)
+	var status chan *client.SolveStatus
+	b.caches, status = s.watchCaches(r.status(j.name))
 	s.wait.Add(1)
 	go func() {
 		defer s.wait.Done()
-		defer close(r.ended)
-		r.resp, r.err = s.conn.client.Build(run, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-			res, held, err := s.buildOwn(ctx, j, gw, fed, attrs)
+		defer close(b.ended)
+		b.resp, b.err = s.conn.client.Build(run, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+			res, held, err := s.buildOwn(ctx, j, gw, r.fed, attrs)
 			if err != nil {
 				return nil, err
 			}
 			ready <- held
-			return r.await(ctx, res)
+			return b.await(ctx, j, res)
 		}, status)
 	}()
 	select {
-	case r.solved = <-ready:
+	case held := <-ready:
 		if !release() {
-			r.drain()
-			return nil, context.Cause(ctx)
+			b.drain()
+			return context.Cause(ctx)
 		}
-		return r, nil
-	case <-r.ended:
+		if r.solved == nil { // else others may read it
+			r.solved = held
+		}
+		return nil
+	case <-b.ended:
 		cancel(nil)
-		if r.err == nil {
-			return nil, errors.New("the daemon ended the build at once")
+		if b.err == nil {
+			return errors.New("the daemon ended the build at once")
 		}
-		return nil, r.err
+		return b.err
 	case <-ctx.Done():
-		r.drain()
-		return nil, context.Cause(ctx)
+		b.drain()
+		return context.Cause(ctx)
 	}
 }
 
 // drain waits, not for long, for a build that was cancelled.
-func (r *ownResult) drain() {
+func (b *ownBuild) drain() {
 	select {
-	case <-r.ended:
+	case <-b.ended:
 	case <-time.After(drainTime):
 	}
 }
@@ -200,13 +227,13 @@ func defOf(ctx context.Context, ref gateway.Reference) (*pb.Definition, error) {
 }
 
 // await holds the build open until it is decided what becomes of the result.
-func (r *ownResult) await(ctx context.Context, res *gateway.Result) (*gateway.Result, error) {
+func (b *ownBuild) await(ctx context.Context, j *job, res *gateway.Result) (*gateway.Result, error) {
 	select {
-	case export := <-r.decide:
+	case export := <-b.decide:
 		if !export {
 			return nil, errLetGo
 		}
-		if r.j.req.Call != "" {
+		if j.req.Call != "" {
 			return nil, nil
 		}
 		return res, nil
@@ -220,6 +247,14 @@ func (r *ownResult) await(ctx context.Context, res *gateway.Result) (*gateway.Re
 func (r *ownResult) Export(ctx context.Context) (exec.Output, error) {
 	ctx, stop := r.s.bound(ctx)
 	defer stop()
+	if r.decided { // tried before
+		if err := r.j.ownSession(r.s); err != nil {
+			return exec.Output{}, err
+		}
+		if err := r.begin(ctx); err != nil {
+			return exec.Output{}, r.s.explain(ctx, r.j, err)
+		}
+	}
 	if err := r.keep(ctx); err != nil {
 		return exec.Output{}, r.s.explain(ctx, r.j, err)
 	}
@@ -246,20 +281,23 @@ func (r *ownResult) Export(ctx context.Context) (exec.Output, error) {
 	if r.err != nil {
 		return exec.Output{}, r.outs.failed(ctx, r.err)
 	}
-	out, err := r.outs.commit(ctx, r.response())
-	if err != nil {
-		return exec.Output{}, err
+	if r.exported == nil {
+		out, err := r.outs.commit(ctx, r.response())
+		if err != nil {
+			return exec.Output{}, err
+		}
+		addAnswer(&out, r.solved.meta, r.j.req.Call)
+		out.Metadata = r.s.recorded(ctx, r.j, r.ref, out.Metadata)
+		r.exported = &out
 	}
-	addAnswer(&out, r.solved.meta, r.j.req.Call)
-	out.Metadata = r.s.recorded(ctx, r.j, r.ref, out.Metadata)
-	return out, nil
+	return *r.exported, r.caches.err()
 }
 
-func (r *ownResult) response() map[string]string {
-	if r.resp == nil {
+func (b *ownBuild) response() map[string]string {
+	if b.resp == nil {
 		return nil
 	}
-	return r.resp.ExporterResponse
+	return b.resp.ExporterResponse
 }
 
 // keep opens a second build that holds the result for its readers.

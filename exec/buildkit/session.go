@@ -72,7 +72,7 @@ type dirSessions struct {
 	solver *Solver
 	// mu guards open.
 	mu   sync.Mutex
-	open map[string]*runSession // by name of the directory and, if late, of the job
+	open map[string]*runSession // by name of the directory and, if it has its own, of the job
 }
 
 // id returns the ID of the session that serves a directory to a job.
@@ -80,8 +80,8 @@ func (d *dirSessions) id(j *job, dir *localDir) (string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	key := dir.name
-	if j.late {
-		key += "/" + j.name
+	if j.late || j.exportsCache() {
+		key += fmt.Sprintf("/%s/%d", j.name, j.tries)
 	}
 	if s := d.open[key]; s != nil {
 		return s.ID(), nil
