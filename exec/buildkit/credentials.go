@@ -175,8 +175,11 @@ func (c *credentials) check(j *job) error {
 				errs = append(errs, fmt.Errorf("secret %q: %w", sec.ID, err))
 			case fi.Size() > secretsprovider.MaxSecretSize:
 				errs = append(errs, fmt.Errorf("secret %q: %s is larger than the 500 kB that a secret may have", sec.ID, path))
+			case !fi.Mode().IsRegular():
+				continue // a pipe can be read once
 			}
 		}
+		_, _ = c.secrets.value(sec) // from now on it is shown nowhere; whoever needs it is told if it is not there
 	}
 	for _, a := range j.req.SSH {
 		if len(a.Paths) == 0 && c.s.opt.Getenv("SSH_AUTH_SOCK") == "" {
@@ -228,6 +231,11 @@ func (st secretStore) GetSecret(_ context.Context, id string) ([]byte, error) {
 	if !ok {
 		return st.login(id)
 	}
+	return st.value(sec)
+}
+
+// value reads a secret, and makes it known as one.
+func (st secretStore) value(sec kilnconfig.Secret) ([]byte, error) {
 	if path := st.file(sec); path != "" {
 		data, err := os.ReadFile(path)
 		st.s.redact.add(data)
@@ -239,7 +247,7 @@ func (st secretStore) GetSecret(_ context.Context, id string) ([]byte, error) {
 	}
 	value := st.s.opt.Getenv(env)
 	if value == "" {
-		return nil, fmt.Errorf("secret %s: the environment variable %s is not set: %w", id, env, secrets.ErrNotFound)
+		return nil, fmt.Errorf("secret %s: the environment variable %s is not set: %w", sec.ID, env, secrets.ErrNotFound)
 	}
 	st.s.redact.add([]byte(value))
 	return []byte(value), nil

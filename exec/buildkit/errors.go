@@ -95,7 +95,7 @@ func (s *Solver) sourceError(ctx context.Context, j *job, err error) error {
 	if src == nil {
 		return nil
 	}
-	out := &exec.SourceError{File: s.fileOf(j, src), Source: src.Info.Data, ExitCode: -1, Err: s.networkError(err, s.daemonError(innermost(err)))}
+	out := &exec.SourceError{File: s.fileOf(j, src), Source: s.redact.bytes(src.Info.Data), ExitCode: -1, Err: s.networkError(err, s.daemonError(innermost(err)))}
 	for _, r := range src.Ranges {
 		start, end := int(r.Start.Line), int(max(r.End.Line, r.Start.Line))
 		if out.StartLine == 0 || start < out.StartLine {

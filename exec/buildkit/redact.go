@@ -57,10 +57,14 @@ const shortest = 6
 func (r *redactor) add(value []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	known := len(r.values)
 	for line := range strings.Lines(string(value)) {
 		if line = strings.TrimSpace(line); len(line) >= shortest {
 			r.values[line] = true
 		}
+	}
+	if len(r.values) == known {
+		return
 	}
 	values := slices.SortedFunc(maps.Keys(r.values), func(a, b string) int { // one may begin with another
 		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
