@@ -32,7 +32,7 @@ type Event struct {
 	// Platforms are, for Placed, those of the node that the builder is for;
 	// nil where that is all of it.
 	Platforms []string `json:",omitempty"`
-	Outcome *Outcome `json:"-"`          // for Finished
+	Outcome   *Outcome `json:"-"` // for Finished
 }
 
 // A Retry says what is tried again, and why.

@@ -115,6 +115,8 @@ func (w *Watchdog) note(e Event) bool {
 	switch e.Kind {
 	case Queued, Started:
 		n.phase = e.Kind
+	case Retrying, Placed: // what ran before is over, told or not
+		n.steps, n.order = nil, nil
 	case Solved, Finished:
 		n.phase, n.steps, n.order = e.Kind, nil, nil
 	case VertexKind:

@@ -205,6 +205,7 @@ func TestWatchdog(t *testing.T) {
 		}},
 		{"a retry is a sign of life, and so is what concerns the run", func(p playing) {
 			p.kind("docs", Started)
+			p.step("docs", "FROM")
 			time.Sleep(50 * time.Second)
 			p.Event(Event{Node: "docs", Kind: Retrying, Retry: &Retry{Number: 1}})
 			time.Sleep(50 * time.Second)
