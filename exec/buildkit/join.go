@@ -40,7 +40,7 @@ import (
 func (i *Images) Join(ctx context.Context, t *config.Target, parts []exec.Output) (exec.Output, error) {
 	at := slices.IndexFunc(t.Outputs, isPush)
 	if at < 0 {
-		return exec.Output{}, nil
+		return exec.Output{Metadata: records(parts)}, nil
 	}
 	push, err := i.newPush(ctx, t, t.Outputs[at])
 	if err != nil {
@@ -190,15 +190,26 @@ func (p *push) output(j *joint, parts []exec.Output) (exec.Output, error) {
 		}
 	}
 	desc, err := json.Marshal(j.desc)
-	return exec.Output{
-		Digest: j.desc.Digest.String(),
-		Refs:   p.names,
-		Metadata: map[string]string{
-			exptypes.ExporterImageDigestKey:     j.desc.Digest.String(),
-			exptypes.ExporterImageDescriptorKey: base64.StdEncoding.EncodeToString(desc),
-			exptypes.ExporterImageNameKey:       strings.Join(p.names, ","),
-		},
-	}, err
+	metadata := records(parts)
+	metadata[exptypes.ExporterImageDigestKey] = j.desc.Digest.String()
+	metadata[exptypes.ExporterImageDescriptorKey] = base64.StdEncoding.EncodeToString(desc)
+	metadata[exptypes.ExporterImageNameKey] = strings.Join(p.names, ",")
+	return exec.Output{Digest: j.desc.Digest.String(), Refs: p.names, Metadata: metadata}, err
+}
+
+// records returns what the daemons' records say of the parts: the provenance
+// of each platform, and of the references, of which there can be one only,
+// the first part's.
+func records(parts []exec.Output) map[string]string {
+	out := map[string]string{}
+	for _, part := range slices.Backward(parts) {
+		for k, v := range part.Metadata {
+			if k == refKey || strings.HasPrefix(k, provenanceKey) {
+				out[k] = v
+			}
+		}
+	}
+	return out
 }
 
 // descriptorOf reads what an exporter says of its image.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -208,6 +209,18 @@ func TestPoolOtherPlatform(t *testing.T) {
 	_, err := s.runPool(t, t.Context(), claim{"x", testenv.Engine(t), []string{"linux/amd64"}}, claim{"y", testenv.Engine(t), []string{"linux/arm64"}})
 	if err == nil || !strings.Contains(err.Error(), "invalid input base (here it is built for linux/arm64;") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestJoinRecords keeps what the builders' records say of each part.
+func TestJoinRecords(t *testing.T) {
+	part := func(ref, platform string) exec.Output {
+		return exec.Output{Metadata: map[string]string{"buildx.build.ref": ref, "buildx.build.provenance/" + platform: "of " + platform, "other": "x"}}
+	}
+	out, err := (&buildkit.Images{}).Join(t.Context(), &config.Target{}, []exec.Output{part("b/n0/1", "linux/amd64"), part("b/n1/2", "linux/arm64")})
+	want := map[string]string{"buildx.build.ref": "b/n0/1", "buildx.build.provenance/linux/amd64": "of linux/amd64", "buildx.build.provenance/linux/arm64": "of linux/arm64"}
+	if err != nil || !maps.Equal(out.Metadata, want) {
+		t.Errorf("metadata is %v, error %v", out.Metadata, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -75,7 +76,10 @@ func (a *app) choose(b builderFlags) ([]builderChoice, error) {
 	var out []builderChoice
 	for _, name := range names {
 		c := builderChoice{addr: name, from: from, tls: b.tls}
-		if len(names) > 1 && !strings.HasPrefix(name, "tcp://") {
+		switch tcp := strings.HasPrefix(name, "tcp://"); {
+		case tcp:
+			c.tls = a.tlsFiles(b.tls)
+		case len(names) > 1:
 			c.tls = buildkit.TLSFiles{} // they are for those that take them
 		}
 		switch {
@@ -100,6 +104,15 @@ func (a *app) choose(b builderFlags) ([]builderChoice, error) {
 		seen[c.addr] = true
 	}
 	return out, nil
+}
+
+// tlsFiles completes the flags from the environment.
+func (a *app) tlsFiles(t buildkit.TLSFiles) buildkit.TLSFiles {
+	t.CA = cmp.Or(t.CA, a.env["KILN_TLS_CA"])
+	t.Cert = cmp.Or(t.Cert, a.env["KILN_TLS_CERT"])
+	t.Key = cmp.Or(t.Key, a.env["KILN_TLS_KEY"])
+	t.ServerName = cmp.Or(t.ServerName, a.env["KILN_TLS_SERVER_NAME"])
+	return t
 }
 
 // namedBuilders returns what the user has named, and where.

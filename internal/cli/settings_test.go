@@ -120,6 +120,7 @@ func TestBuilderVariables(t *testing.T) {
 		{"boxes", "BUILDX_CONFIG=" + dir + "/x", "docker-container://buildx_buildkit_boxes0 docker-container://buildx_buildkit_boxes1?context=far"},
 		{"unix:///a unix:///b unix:///a", "", "--builder names the builder unix:///a twice"},
 		{"kiln kiln", "", "--builder names the builder kiln twice"},
+		{"unix:///a tcp://tls:1", "KILN_TLS_CA=ca.pem KILN_TLS_SERVER_NAME=n", "unix:///a tcp://tls:1"},
 	} {
 		a := &app{dir: dir, env: map[string]string{"HOME": dir + "/home"}}
 		for _, e := range strings.Fields(test.env) {
@@ -137,6 +138,9 @@ func TestBuilderVariables(t *testing.T) {
 		}
 		if got != test.want && (err == nil || !strings.Contains(got, test.want)) {
 			t.Errorf("--builder %q, %s: %q, want %q", test.flag, test.env, got, test.want)
+		}
+		if strings.HasSuffix(test.flag, "tls:1") && (all[0].tls != buildkit.TLSFiles{} || all[1].tls != buildkit.TLSFiles{CA: "ca.pem", ServerName: "n"}) {
+			t.Errorf("certificates: %+v, %+v", all[0].tls, all[1].tls)
 		}
 		if test.want == "tcp://mine:1" && (all[0].tls.CA != "ca.pem" || all[0].tls.ServerName != "n") {
 			t.Errorf("certificates: %+v", all[0].tls)
