@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -78,18 +80,27 @@ var errSurvey = errors.New("not known before the build")
 func (s *Solver) surveyAll(gw gateway.Client) {
 	eg := &errgroup.Group{}
 	eg.SetLimit(runtime.GOMAXPROCS(0))
-	for _, j := range s.order {
+	found := make([][]localSource, len(s.order))
+	for i, j := range s.order {
 		eg.Go(func() error {
 			if !j.late && j.load(s) == nil && !j.own() && j.req.Call == "" {
-				s.surveyOne(j, gw)
+				found[i] = s.surveyOne(j, gw)
 			}
 			return nil
 		})
 	}
 	_ = eg.Wait() // no job returns an error
+	for i, j := range s.order {
+		for _, src := range found[i] {
+			if dir := j.mounts[src.mount]; dir != nil {
+				s.shares.add(s.ignored.place(src, dir), dir)
+			}
+		}
+	}
 }
 
-func (s *Solver) surveyOne(j *job, gw gateway.Client) {
+// surveyOne returns the local sources of a job.
+func (s *Solver) surveyOne(j *job, gw gateway.Client) (found []localSource) {
 	f := &surveyGateway{frontendGateway: frontendGateway{Client: gw, s: s, j: j, attrs: j.attrs(s.unknown(j)), quiet: true}}
 	f.states = map[string]llb.State{}
 	for _, in := range j.req.Inputs {
@@ -98,23 +109,22 @@ func (s *Solver) surveyOne(j *job, gw gateway.Client) {
 	}
 	res, err := runFrontend(s.run, f)
 	if err != nil {
-		return
+		return nil
 	}
 	defs, err := lazyDefs(res)
 	if err != nil {
-		return
+		return nil
 	}
-	for _, def := range defs {
-		_ = eachLocal(def, func(src localSource) error {
-			if dir := j.mounts[src.mount]; dir != nil {
-				s.shares.add(src, dir)
-			}
+	for _, p := range slices.Sorted(maps.Keys(defs)) {
+		_ = eachLocal(defs[p], func(src localSource) error {
+			found = append(found, src)
 			return nil
 		})
 	}
 	if !f.guessed.Load() && !f.warned.Load() {
 		j.early = &conversion{res: res}
 	}
+	return found
 }
 
 // unknown stands for inputs that are not built yet.
@@ -197,7 +207,7 @@ func (s *Solver) bindLocals(j *job, def *pb.Definition) (*pb.Definition, error) 
 		if dir == nil {
 			return "", nil, fmt.Errorf("the Dockerfile reads the directory %q, which the target does not have", src.mount)
 		}
-		id, attrs := s.shares.rewrite(src, dir, j.session)
+		id, attrs := s.shares.rewrite(s.ignored.place(src, dir), dir, j.session)
 		return id, attrs, nil
 	})
 	if err != nil {

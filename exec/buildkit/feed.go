@@ -37,10 +37,6 @@ type fed struct {
 func (f *fed) states() (map[string]llb.State, error) {
 	out := make(map[string]llb.State, len(f.inputs))
 	for _, name := range slices.Sorted(maps.Keys(f.inputs)) {
-		if f.bare[name] {
-			out[name] = llb.Scratch()
-			continue
-		}
 		st, err := stateOf(f.inputs[name])
 		if err != nil {
 			return nil, fmt.Errorf("input %s: %w", name, err)
@@ -127,7 +123,8 @@ func (f *fed) put(name string, def *pb.Definition, config []byte) error {
 }
 
 // fill gives the inputs that are an empty file system a definition, since
-// frontends in the daemon take no empty one: what differs between a directory
+// frontends in the daemon take no empty one, and those in kiln are to make
+// the same of it: what differs between a directory
 // and itself. It has no layer.
 func (f *fed) fill(ctx context.Context) error {
 	if len(f.bare) == 0 {

@@ -60,6 +60,7 @@ type Solver struct {
 	order   []*job          // in the order of the graph
 	locals  *locals
 	shares  *shares
+	ignored *ignoreLists
 	router  *router
 	redact  *redactor
 	creds   *credentials
@@ -101,7 +102,7 @@ func Open(ctx context.Context, conn *Conn, g *graph.Graph, o Options) (*Solver, 
 	s := &Solver{
 		conn: conn, opt: o,
 		jobs: map[string]*job{}, locals: newLocals(), router: newRouter(o.Raw), redact: newRedactor(),
-		caches: map[string]content.Store{}, exports: semaphore.NewWeighted(maxExports),
+		caches: map[string]content.Store{}, ignored: newIgnoreLists(), exports: semaphore.NewWeighted(maxExports),
 	}
 	s.router.redact = s.redact
 	if err := s.prepare(g); err != nil {

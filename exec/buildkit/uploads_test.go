@@ -3,7 +3,10 @@ package buildkit_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/buildkit"
 )
 
@@ -170,4 +174,113 @@ func TestUploadOnce(t *testing.T) {
 		}
 	}
 	t.Logf("directories: %v; one target: %v", opens, one)
+}
+
+// TestUploadOnceIgnoring: ignore files of Dockerfiles that differ in what does
+// not concern the other's paths, do not keep targets from sharing an upload.
+func TestUploadOnceIgnoring(t *testing.T) {
+	tree := map[string]string{".dockerignore": "unasked\n", "shared/a": "a", "shared/b": "b", "unasked/big": "u"}
+	var targets []*config.Target
+	for i, list := range []string{"", "unasked\n", "*\n!svc/%d\n!shared\n", "svc/9\n# all others\nsvc/8\n", "**\n!shared\n!svc\n", "/s*\n!/shared\n!/svc\n"} {
+		name := fmt.Sprint(i)
+		tree["svc/"+name+"/f"] = name
+		tree[name+".Dockerfile"] = "FROM scratch\nCOPY shared /shared\nCOPY svc/" + name + " /svc\n"
+		if list != "" {
+			tree[name+".Dockerfile.dockerignore"] = strings.ReplaceAll(list, "%d", name)
+		}
+		targets = append(targets, &config.Target{Name: "t" + name, Dockerfile: name + ".Dockerfile", Outputs: toDir("out/" + name)})
+	}
+	dir := files(t, t.TempDir(), tree)
+	w := watchReads(t, dir)
+	var raw bytes.Buffer
+	s := &session{dir: dir, targets: targets, opt: buildkit.Options{Raw: &raw}}
+	s.must(t)
+	opens := w.read(t)
+	// "**" may match below a path: that list goes its own way.
+	if sent := uploads(t, raw.Bytes()); len(sent) != 2 || opens["shared/a"] != 2 || opens["svc/2/f"] != 1 || opens["unasked/big"] != 0 {
+		t.Errorf("%d transfers, files were read %v", len(sent), opens)
+	}
+	for i := range targets {
+		if got := read(t, dir, "out", fmt.Sprint(i), "svc/f"); got != fmt.Sprint(i) {
+			t.Errorf("%d has %q", i, got)
+		}
+		read(t, dir, "out", fmt.Sprint(i), "shared/b")
+	}
+}
+
+// TestIgnoredTogether: many targets of one run, each with a list of its own,
+// get the same files as from the daemon's frontend. The lists are random, but
+// the same in every run.
+func TestIgnoredTogether(t *testing.T) {
+	tree := map[string]string{}
+	for _, d := range []string{"a", "a/b", "a/b/c", "d", "d/b"} {
+		for _, f := range []string{"x", "y", "x.txt"} {
+			tree[d+"/"+f] = d + f
+		}
+	}
+	pool := []string{"*", "a", "a/b", "a/*", "*/b", "**/x", "**/b", "d", "d/b/x", "nosuch", "a/b/c/y", "*.txt", "a/*.txt", "?", "d/b/*", "a/x", "**"}
+	asked := []string{"a", "a/b", "a/b/c", "d", "d/b", "a/x", "d/b/x.txt"}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var targets []*config.Target
+	for i := range 60 {
+		name := fmt.Sprint("t", i)
+		list, file := "", "FROM scratch\n"
+		for range 1 + rnd.IntN(4) {
+			list += []string{"", "", "!"}[rnd.IntN(3)] + pool[rnd.IntN(len(pool))] + "\n"
+		}
+		for n := range 1 + rnd.IntN(2) {
+			file += fmt.Sprintf("COPY %s* /%d/\n", asked[rnd.IntN(len(asked))], n)
+			if rnd.IntN(4) > 0 { // else by a pattern, which cannot fail
+				file = strings.Replace(file, "* /", " /", 1)
+			}
+		}
+		tree[name], tree[name+".dockerignore"] = file, list
+		targets = append(targets, &config.Target{Name: name, Dockerfile: name})
+	}
+	dir := files(t, t.TempDir(), tree)
+	var got [2]map[string]string
+	for i, frontend := range []bool{false, true} {
+		got[i] = map[string]string{}
+		for _, target := range targets {
+			target.Outputs = toDir(fmt.Sprint("out/", i, "/", target.Name))
+		}
+		s := &session{dir: dir, mode: exec.KeepGoing, targets: targets, opt: buildkit.Options{Frontend: frontend}}
+		out, _ := s.run(t, t.Context()) // a path that its list leaves out is an error
+		for _, target := range targets {
+			got[i][target.Name] = listing(t, filepath.Join(dir, "out", fmt.Sprint(i), target.Name))
+			if out[target.Name].Err != nil {
+				got[i][target.Name] = "failed"
+			}
+		}
+	}
+	failed := 0
+	for _, target := range targets {
+		if got[0][target.Name] == "failed" {
+			failed++
+		}
+		if got[0][target.Name] != got[1][target.Name] {
+			t.Errorf("%s without\n%sgives by kiln's path\n%s\nby the daemon's\n%s", tree[target.Name], tree[target.Name+".dockerignore"], got[0][target.Name], got[1][target.Name])
+		}
+	}
+	if failed > len(targets)/2 {
+		t.Errorf("%d of %d targets failed: the test says little", failed, len(targets))
+	}
+}
+
+// listing returns the files below a directory.
+func listing(t *testing.T, dir string) string {
+	t.Helper()
+	var b strings.Builder
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, path)
+		fmt.Fprintln(&b, rel, d.IsDir())
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return b.String()
 }
