@@ -220,11 +220,7 @@ func TestWatchdog(t *testing.T) {
 				synctest.Wait()
 				p.listener.mu.Lock()
 				defer p.listener.mu.Unlock()
-				var got []string
-				for _, l := range p.listener.lines {
-					got = append(got, l)
-				}
-				if diff := cmp.Diff(tt.want, got); diff != "" {
+				if diff := cmp.Diff(tt.want, p.listener.lines); diff != "" {
 					t.Error(diff)
 				}
 			})
