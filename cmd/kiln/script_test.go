@@ -23,7 +23,7 @@ import (
 // one engine, which the first that builds starts, and a registry.
 func TestScripts(t *testing.T) {
 	state := engineEnv(t)
-	reg := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	reg := httptest.NewServer(&busyRegistry{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0))), asked: map[string]int{}})
 	t.Cleanup(reg.Close)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",

@@ -26,10 +26,13 @@ func (s *Solver) explain(ctx context.Context, j *job, err error) error {
 	if lost := s.checkLost(err); lost != nil {
 		return lost
 	}
-	if ctx.Err() != nil {
+	src := s.sourceError(ctx, j, err)
+	switch {
+	case src != nil && src.ExitCode > 0:
+		return src // a failure of its own, whatever happened meanwhile
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	}
-	if src := s.sourceError(ctx, j, err); src != nil {
+	case src != nil:
 		return src
 	}
 	return s.networkError(err, s.daemonError(err))
@@ -83,7 +86,7 @@ func (s *Solver) daemonError(err error) *daemonError {
 }
 
 // sourceError returns the place in the Dockerfile that err points to, or nil.
-func (s *Solver) sourceError(ctx context.Context, j *job, err error) error {
+func (s *Solver) sourceError(ctx context.Context, j *job, err error) *exec.SourceError {
 	sources := errdefs.Sources(err)
 	var src *errdefs.Source
 	for _, c := range sources {

@@ -32,6 +32,7 @@ type target struct {
 	numbered int           // steps that have a number
 	silence  *exec.Silence // of the target itself; nil since something was heard
 	retry    string        // what is tried again, while that is waited for
+	retries  int           // how often anything was
 	warnings []string
 }
 
@@ -95,6 +96,7 @@ func (m *model) event(e exec.Event) change {
 		c.placed = placeText(e)
 	case exec.Retrying:
 		t.retry = retryText(e.Retry)
+		t.retries++
 		c.retry = t.retry
 	case exec.Solved:
 		t.solved = e.Time

@@ -156,13 +156,14 @@ func (s *summary) warnings(b *strings.Builder) {
 // totals counts in one line.
 func (s *summary) totals() string {
 	count := map[string]int{}
-	cached, all := 0, 0
+	cached, all, retries := 0, 0, 0
 	var began, ended time.Time
 	for _, o := range s.outcomes {
 		t := s.m.target(o.Node.Name())
 		count[t.result(&o)]++
 		c, a := t.cached()
 		cached, all = cached+c, all+a
+		retries += t.retries
 		if q := o.Times.Queued; began.IsZero() || q.Before(began) {
 			began = q
 		}
@@ -190,6 +191,11 @@ func (s *summary) totals() string {
 	text += " in " + took(ended.Sub(began))
 	if all > 0 {
 		text += fmt.Sprintf("; %d of %d steps cached", cached, all)
+	}
+	if retries == 1 {
+		text += "; 1 retry"
+	} else if retries > 1 {
+		text += fmt.Sprintf("; %d retries", retries)
 	}
 	return s.bold(text)
 }
