@@ -16,6 +16,9 @@ const (
 	planningMemory = 512 << 20
 	largeSource    = 2 << 20
 	largeGC        = 400
+	// buildingMemory is up to where a build goes on without the collector:
+	// many are over before they have that much.
+	buildingMemory = 96 << 20
 	// sourceMemory is what planning takes for each byte of a definition.
 	sourceMemory = 128
 	// smallSource is up to where large pages would bring less than they cost.
@@ -33,11 +36,24 @@ func (a *app) relaxGC() (restore func()) {
 	limit := debug.SetMemoryLimit(planningMemory)
 	a.relaxed = true
 	return func() {
+		if !a.relaxed {
+			return
+		}
 		a.relaxed = false
-		debug.SetGCPercent(percent)
-		debug.SetMemoryLimit(limit)
+		// The first collection, once there is so much, is what brings the
+		// user's settings back.
+		debug.SetGCPercent(-1)
+		debug.SetMemoryLimit(buildingMemory)
+		runtime.AddCleanup(new(sentinel), func(int) {
+			debug.SetGCPercent(percent)
+			debug.SetMemoryLimit(limit)
+		}, percent)
 	}
 }
+
+// A sentinel is garbage from the start: when it is collected, a collection has
+// been. It holds a pointer, so that it is not put beside what lives on.
+type sentinel struct{ _ *byte }
 
 // sizeGC brings the collector back for a large definition, and has the memory
 // for one of medium size in large pages: filled page by page, it would cost a
