@@ -2,6 +2,7 @@ package config
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -85,23 +86,28 @@ func (q *quick) space(lines bool) {
 }
 
 // between steps over what may stand between the items of a body.
-func (q *quick) between() {
+func (q *quick) between() bool {
 	for {
 		q.space(true)
 		if q.peek() != '#' && !strings.HasPrefix(q.src[q.i:], "//") {
-			return
+			return true
 		}
-		q.comment()
+		if !q.comment() {
+			return false
+		}
 	}
 }
 
-// comment steps over the rest of the line.
-func (q *quick) comment() {
+// comment steps over the rest of the line. It fails where hclsyntax might not
+// find the end of the line where it is.
+func (q *quick) comment() bool {
 	n := strings.IndexByte(q.src[q.i:], '\n')
 	if n < 0 {
 		n = len(q.src) - q.i
 	}
+	text := q.src[q.i : q.i+n]
 	q.i += n
+	return utf8.ValidString(text) && strings.IndexByte(text, '\r') < 0
 }
 
 // endLine reports whether an item of a body ends here.
@@ -109,8 +115,7 @@ func (q *quick) endLine() bool {
 	q.space(false)
 	switch c := q.peek(); {
 	case c == '#', c == '/' && strings.HasPrefix(q.src[q.i:], "//"):
-		q.comment()
-		return true
+		return q.comment()
 	case c == '\n':
 		return true
 	}
@@ -139,7 +144,9 @@ func (q *quick) body(open hcl.Range) (*hclsyntax.Body, bool) {
 	b := &hclsyntax.Body{Attributes: hclsyntax.Attributes{}, Blocks: hclsyntax.Blocks{}}
 	nested := open != hcl.Range{}
 	for {
-		q.between()
+		if !q.between() {
+			return nil, false
+		}
 		if q.i >= len(q.src) {
 			return b, !nested
 		}

@@ -75,7 +75,7 @@ var otherTexts = []string{
 	"a = 1, b = 2\n", "a = 1 b = 2\n", "a = 1\na = 2\n", "a =\n1\n", "a\n= 1\n", "a \"b\"\n{\n}\n", "a {\n", "a { b = 1, c = 2 }\n", "a {} b {}\n",
 	"a { b {} }\n", "a { # x\n}\n", "}\n", "a = [1 2]\n", "a = [,]\n", "a = {,}\n", "a = { b }\n", "a = { b = \n1 }\n", "a = { b => 1 }\n", "a = { b == 1 }\n",
 	"a = \"x\n\"\n", "a = \"x", "a = [1", "a = ", "a", "\"a\" = 1\n", "1 = 2\n", "a \"${b}\" {}\n", "a = f (x)\n", "a = b .c\n", "a = 1a\n", "a = for\n", "a = [for]\n",
-	"a = \x00\n", "\ufeffa = 1\n", "a = b\x00\n",
+	"#\xec0\nA=0", "# x\r\na = 1\n", "# é\na = 1 # \u0301x\n", "a = \x00\n", "\ufeffa = 1\n", "a = b\x00\n",
 }
 
 func TestQuickReadsWhatItIsFor(t *testing.T) {
