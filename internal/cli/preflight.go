@@ -127,7 +127,8 @@ func isFile(p string) bool {
 	return err == nil && !st.IsDir()
 }
 
-// secretsOf says which secrets and SSH agents of t this machine lacks.
+// secretsOf says which secrets and SSH agents of t this machine lacks. A
+// variable that is not set is a warning.
 func (a *app) secretsOf(t *config.Target) hcl.Diagnostics {
 	var diags hcl.Diagnostics
 	add := func(attr, summary, format string, args ...any) {
@@ -141,6 +142,10 @@ func (a *app) secretsOf(t *config.Target) hcl.Diagnostics {
 	for _, s := range t.Secrets {
 		if path := a.secretFile(s); path != "" && !isFile(a.path(path)) {
 			add("secret", "Missing secret", "Secret %q of target %q is the file %q, which does not exist. Make it, or give env = NAME to take it from the environment.", s.ID, t.Name, path)
+		}
+		if s.Env != "" && a.env[s.Env] == "" { // no mistake: a step may do without it
+			add("secret", "Secret without a value", "Secret %q of target %q is the environment variable %s, which is not set or empty. Steps that do not require it do without it.", s.ID, t.Name, s.Env)
+			diags[len(diags)-1].Severity = hcl.DiagWarning
 		}
 	}
 	for _, s := range t.SSH {
