@@ -129,6 +129,20 @@ func TestSilentRow(t *testing.T) {
 	})
 }
 
+// What is silent and belongs to no target is told above the rows.
+func TestSilenceOfTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &screen{model: newModel(time.Now())}
+		for _, node := range []string{"a", ""} {
+			s.take(item{event: &exec.Event{Node: node, Kind: exec.Queued}})
+			s.take(item{event: &exec.Event{Node: node, Kind: exec.Silent, Vertex: &exec.Vertex{Digest: "sha256:x"}, Silence: &exec.Silence{Doing: "reading cache from x", For: time.Minute}}})
+		}
+		if diff := cmp.Diff([]string{"silent for 1m00s: reading cache from x"}, s.above); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
 // Every line is an object by itself that begins with the version, and its
 // times never go back.
 func TestEventsAreLines(t *testing.T) {

@@ -22,7 +22,9 @@ type screen struct {
 func (s *screen) take(it item) {
 	switch {
 	case it.event != nil:
-		s.model.event(*it.event)
+		if c := s.model.event(*it.event); c.silence != "" && c.target.name == "" { // it has no row
+			s.above = append(s.above, c.silence)
+		}
 	case it.end:
 		s.ended = true
 		if it.outcomes != nil {
