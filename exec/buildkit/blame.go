@@ -2,12 +2,16 @@ package buildkit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/moby/buildkit/client"
+
+	"github.com/kilnbuild/kiln/exec"
 )
 
 // A watchedWriter remembers the first error of what kiln writes itself. The
@@ -20,6 +24,7 @@ type watchedWriter struct {
 
 func (w watchedWriter) Write(p []byte) (int, error) {
 	n, err := w.WriteCloser.Write(p)
+	w.trouble.wrote.Store(w.trouble.wrote.Load() || n > 0)
 	w.trouble.note(err)
 	return n, err
 }
@@ -32,8 +37,9 @@ func (w watchedWriter) Close() error {
 
 // A trouble is the first error that was noted. Goroutines may share it.
 type trouble struct {
-	mu  sync.Mutex // guards err
-	err error
+	mu    sync.Mutex // guards err
+	err   error
+	wrote atomic.Bool // a part of it is out
 }
 
 func (t *trouble) note(err error) {
@@ -56,9 +62,21 @@ func (o *outputs) failed(ctx context.Context, err error) error {
 	here := o.blame()
 	o.discard()
 	if here == nil || ctx.Err() != nil {
-		return o.s.explain(ctx, o.j, err)
+		return o.final(o.s.explain(ctx, o.j, err))
 	}
 	return here
+}
+
+// final returns err as one that is not tried again, if standard output has had
+// a part of the result: it would have that twice.
+func (o *outputs) final(err error) error {
+	var n *exec.NetworkError
+	for _, e := range o.list {
+		if e.out != nil && e.trouble.wrote.Load() && errors.As(err, &n) {
+			return fmt.Errorf("%v; it is not tried again, as standard output has a part of the result", err)
+		}
+	}
+	return err
 }
 
 // blame returns the error of the output that could not be written, nil if

@@ -1,6 +1,7 @@
 package buildkit_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -346,5 +347,26 @@ func TestCachesOfOneDirectory(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestStdoutOnce: what went to standard output does not go there again, when
+// a push beside it fails.
+func TestStdoutOnce(t *testing.T) {
+	t.Parallel()
+	f := newFlaky(t)
+	dir := flakyTree(t, f)
+	f.fails(always, putManifest, status(429, "TOOMANYREQUESTS"))
+	var out bytes.Buffer
+	rec := &recorder{}
+	s := &session{dir: dir, sink: rec, opt: buildkit.Options{Stdout: &out}, targets: []*config.Target{{
+		Name: "app", Tags: []string{f.host + "/stdout:1"}, Outputs: []config.Export{{Type: "tar", Dest: "-"}, {Type: "registry"}},
+	}}}
+	_, err := s.retrying(t, 3)
+	if err == nil || !strings.Contains(err.Error(), "it is not tried again, as standard output has a part") || len(rec.of(exec.Retrying)) > 0 {
+		t.Errorf("error is %v after %d retries", err, len(rec.of(exec.Retrying)))
+	}
+	if len(entries(t, out.Bytes())) == 0 {
+		t.Error("nothing was written")
 	}
 }
