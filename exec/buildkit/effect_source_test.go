@@ -298,6 +298,19 @@ func sourceEffects() []effect {
 				t.Error("nobody asked for the frontend")
 			}
 		}},
+		{"contexts", "replaces a frontend", func(t *testing.T, l *lab) {
+			reg := newWatchedRegistry(t)
+			pushFrontend(t, reg.host+"/frontend:1")
+			l.files(t, map[string]string{"word": "w", "Dockerfile": "# syntax=docker/dockerfile:1\nFROM scratch\nCOPY word /\n"})
+			l.must(t, `target "t" {
+				contexts = { "docker/dockerfile:1" = "docker-image://`+reg.host+`/frontend:1" }
+				output = ["out"]
+			}`)
+			l.contents(t, map[string]string{"out/word": "w"})
+			if reg.count("HEAD /v2/frontend/manifests/1") == 0 {
+				t.Error("nobody asked for the frontend")
+			}
+		}},
 		{"pull", "asks for newer images", pullEffect},
 		{"call", "questions", callEffect},
 		{"policy", "denies and converts", policyEffect},
