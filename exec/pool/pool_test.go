@@ -363,6 +363,21 @@ func TestFailure(t *testing.T) {
 	})
 }
 
+// TestCacheError: what was exported without its cache is there, whole or in
+// parts.
+func TestCacheError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, y := newFake("x", amd), newFake("y", arm)
+		y.fails[">a"] = &exec.CacheError{Err: errors.New("denied")}
+		y.fails[">b"] = y.fails[">a"]
+		s := &session{fakes: []*fake{x, y}}
+		out, err := s.run(t, t.Context(), parse(t, "a@amd64,arm64 b@arm64"))
+		if err != nil || out["a"] != "x:a@linux/amd64+y:a@linux/arm64" || out["b"] != "y:b@linux/arm64" {
+			t.Errorf("built %v, error is %v", out, err)
+		}
+	})
+}
+
 // TestStop ends all daemons' work with the run.
 func TestStop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

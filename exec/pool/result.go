@@ -1,7 +1,9 @@
 package pool
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -30,9 +32,10 @@ func (r *result) Export(ctx context.Context) (exec.Output, error) {
 			return exec.Output{}, err
 		}
 		out, err := r.export(ctx, runs)
+		var cache *exec.CacheError
 		switch {
-		case err == nil:
-			return out, nil
+		case err == nil, errors.As(err, &cache):
+			return out, err
 		case ctx.Err() != nil || !isLoss(err):
 			return exec.Output{}, err
 		case !r.p.opt.Repeats(r.n.Target):
@@ -44,9 +47,10 @@ func (r *result) Export(ctx context.Context) (exec.Output, error) {
 }
 
 // export has each run export its part, where that is not done yet, and makes
-// one output of them.
+// one output of them. It is there with an exec.CacheError, too.
 func (r *result) export(ctx context.Context, runs []*run) (exec.Output, error) {
 	outs := make([]exec.Output, len(runs))
+	caches := make([]error, len(runs)) // errors of caches only
 	err := each(ctx, runs, func(ctx context.Context, i int, run *run) error {
 		units := r.p.unitsOf(r.n, run)
 		if done := r.done(units); done != nil {
@@ -58,6 +62,11 @@ func (r *result) export(ctx context.Context, runs []*run) (exec.Output, error) {
 			return err
 		}
 		out, err := result.Export(ctx)
+		var cache *exec.CacheError
+		if errors.As(err, &cache) {
+			outs[i], caches[i] = out, err
+			return nil // and not done: to export again is to try the cache again
+		}
 		if err != nil {
 			return run.blame(err)
 		}
@@ -73,9 +82,10 @@ func (r *result) export(ctx context.Context, runs []*run) (exec.Output, error) {
 		return exec.Output{}, err
 	}
 	if len(runs) == 1 {
-		return outs[0], nil
+		return outs[0], caches[0]
 	}
-	return r.p.opt.Images.Join(ctx, r.n.Target, outs)
+	out, err := r.p.opt.Images.Join(ctx, r.n.Target, outs)
+	return out, cmp.Or(err, cmp.Or(caches...))
 }
 
 // done returns the output of units that were exported together.
