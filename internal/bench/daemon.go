@@ -9,6 +9,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -111,9 +112,9 @@ func (b *bench) onStock(ctx context.Context, fn func(daemon) error) error {
 		return err
 	}
 	defer log.Close()
-	cmd := osexec.Command(program, "--config", config, "--root", filepath.Join(root, "state"), "--addr", "unix://"+socket,
-		"--oci-worker-binary", filepath.Join(filepath.Dir(b.kiln), "runc"))
-	cmd.Env = b.env
+	cmd := osexec.Command(program, "--config", config, "--root", filepath.Join(root, "state"), "--addr", "unix://"+socket)
+	// It takes the runc that it finds; the one beside kiln is what the engine has.
+	cmd.Env = append(slices.Clone(b.env), "PATH="+filepath.Dir(b.kiln)+":"+os.Getenv("PATH"))
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err

@@ -80,6 +80,7 @@ name, the one called default. A target that several need is built once.`,
 func (a *app) build(ctx context.Context, o buildOptions, args []string) error {
 	restore := a.relaxGC()
 	defer restore()
+	defer a.early.drop()
 	plan, err := a.plan(ctx, o, args)
 	defer func() {
 		if plan != nil { // connected for the definition, or to build
@@ -132,6 +133,9 @@ func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, e
 	}
 	if p.builders, err = a.choose(o.builderFlags); err != nil {
 		return nil, err
+	}
+	if !o.print && o.list == "" {
+		a.lookForEngine(ctx, p.builders)
 	}
 	source, args := splitURLs(args)
 	if err := a.define(ctx, o, source, short, p); err != nil {

@@ -252,9 +252,11 @@ func (a *app) reach(ctx context.Context, c builderChoice) (*builder, error) {
 	if c.inProcess {
 		start, name = engine.InProcess, "kiln's own engine, in this process"
 	}
-	e, err := start(ctx, o)
-	if err != nil {
-		return nil, noBuilder(err)
+	e := a.early.take()
+	if e == nil {
+		if e, err = start(ctx, o); err != nil {
+			return nil, noBuilder(err)
+		}
 	}
 	if e.Note != "" {
 		fmt.Fprintln(a.Err, "note:", e.Note)

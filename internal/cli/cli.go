@@ -53,6 +53,7 @@ type app struct {
 
 	repo    *gitfacts.Repo // see workTree
 	relaxed bool           // garbage is not collected, see relaxGC
+	early   early          // an engine that was found while planning
 
 	debug bool   // --debug
 	color string // --color: auto, always, never

@@ -59,6 +59,24 @@ func Connect(ctx context.Context, o Options) (*Engine, error) {
 	return connectLocked(ctx, o)
 }
 
+// Running returns a connection to the engine of o.StateDir if one of this very
+// kiln runs, and nil if not, or if it does not answer. It starts none.
+func Running(ctx context.Context, o Options) *Engine {
+	f, err := find(ctx, o)
+	if err != nil {
+		return nil
+	}
+	if !f.status.isOf(o) {
+		f.conn.Close()
+		return nil
+	}
+	e, err := f.attach(ctx)
+	if err != nil {
+		return nil
+	}
+	return e
+}
+
 // lockStart lets one process at a time look whether an engine has to be
 // started.
 func lockStart(ctx context.Context, o Options) (*os.File, error) {

@@ -297,6 +297,25 @@ func TestConnectStartsAndStops(t *testing.T) {
 	}
 }
 
+// TestRunning checks that Running finds an engine and starts none.
+func TestRunning(t *testing.T) {
+	o := newOptions(t)
+	if e := Running(t.Context(), o); e != nil {
+		t.Fatalf("there is an engine before one was started: %+v", e.Status)
+	}
+	e := connect(t, o)
+	found := Running(t.Context(), o)
+	if found == nil || found.Status.PID != e.Status.PID || found.Started {
+		t.Fatalf("got %+v, want process %d", found, e.Status.PID)
+	}
+	found.Close()
+	other := o
+	other.Version += "-next"
+	if found := Running(t.Context(), other); found != nil {
+		t.Error("an engine of another version was taken")
+	}
+}
+
 func TestRunIsUnderSeccomp(t *testing.T) {
 	o := newOptions(t)
 	out := mustSolve(t, newClient(t, connect(t, o)), run("status"), run("refused"))

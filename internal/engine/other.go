@@ -14,6 +14,9 @@ func unsupported() error {
 // Connect is there on Linux only.
 func Connect(context.Context, Options) (*Engine, error) { return nil, unsupported() }
 
+// Running is there on Linux only.
+func Running(context.Context, Options) *Engine { return nil }
+
 // InProcess is there on Linux only.
 func InProcess(context.Context, Options) (*Engine, error) { return nil, unsupported() }
 
