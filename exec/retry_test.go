@@ -331,3 +331,26 @@ func TestCacheError(t *testing.T) {
 		})
 	}
 }
+
+// A time that is up during an export says so, if no step is known.
+func TestTimeoutWhileExporting(t *testing.T) {
+	for want, err := range map[string]*TimeoutError{
+		"timed out after 1h, while it was exported":      {After: time.Hour, Export: true},
+		"the run timed out after 1h30m, in step pushing": {After: 90 * time.Minute, Run: true, Export: true, Step: "pushing"},
+		"timed out after 1m30s; before: boom":            {After: 90 * time.Second, Before: errBoom, Step: "pushing"},
+		"the run timed out after 250ms":                  {After: 250 * time.Millisecond, Run: true},
+	} {
+		if err.Error() != want {
+			t.Errorf("got %q, want %q", err, want)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.lag = map[string]time.Duration{"a": hour}
+		_, err := Run(t.Context(), parse(t, "a"), WithTimeouts(f, func(*graph.Node) time.Duration { return time.Minute }), Options{})
+		var timeout *TimeoutError
+		if !errors.As(err, &timeout) || !timeout.Export {
+			t.Errorf("error is %v", err)
+		}
+	})
+}

@@ -17,6 +17,8 @@ type TimeoutError struct {
 	After time.Duration // the limit
 	Run   bool          // it is the limit of the whole run
 	Step  string        // what was going on in the node; "" if that is not known
+	// Export says that the node was being exported, not solved.
+	Export bool
 	// Before is what failed the attempts that the time was spent on; nil if
 	// nothing did.
 	Before error
@@ -32,6 +34,8 @@ func (e *TimeoutError) Error() string {
 		text += "; before: " + e.Before.Error()
 	case e.Step != "":
 		text += ", in step " + e.Step
+	case e.Export:
+		text += ", while it was exported"
 	}
 	return text
 }
@@ -100,6 +104,9 @@ func (r *timedResult) Export(ctx context.Context) (Output, error) {
 		out, err = r.Result.Export(ctx)
 		return err
 	})
+	if t, ok := err.(*TimeoutError); ok {
+		t.Export = true
+	}
 	return out, err
 }
 
