@@ -178,8 +178,9 @@ func TestRetryWaits(t *testing.T) {
 	if len(seen) < 30 {
 		t.Errorf("40 waits have only %d values", len(seen))
 	}
-	if (Retries{Seed: 5}).wait("app", 3) != (Retries{Seed: 5}).wait("app", 3) {
-		t.Error("the same retry has different waits")
+	first := Retries{Seed: 5}.wait("app", 3)
+	if again := (Retries{Seed: 5}).wait("app", 3); first != again {
+		t.Errorf("the same retry waits %v and %v", first, again)
 	}
 }
 
