@@ -24,9 +24,8 @@ import (
 // A readWatch counts how often the files and directories below a directory
 // are opened.
 type readWatch struct {
-	fd    int
-	dirs  map[int32]string // by watch
-	opens map[string]int   // by path in the directory; directories end in a slash
+	fd   int
+	dirs map[int32]string // by watch
 }
 
 func watchReads(t *testing.T, root string) *readWatch {
@@ -57,7 +56,8 @@ func watchReads(t *testing.T, root string) *readWatch {
 	return w
 }
 
-// read returns the counts since the last time.
+// read returns the counts since the last time, by path in the directory;
+// those of directories end in a slash.
 func (w *readWatch) read(t *testing.T) map[string]int {
 	t.Helper()
 	counts := map[string]int{}
