@@ -216,8 +216,9 @@ func (s *shell) wholeStore(want ...string) map[string]string {
 	return digests
 }
 
+// ingests lists half written blobs that have an owner, dead or alive.
 func (s *shell) ingests() []string {
-	paths, _ := filepath.Glob(filepath.Join(s.stateDir(), "images", "ingest", "*")) // the only error is a bad pattern
+	paths, _ := filepath.Glob(filepath.Join(s.stateDir(), "images", "ingest", "*", "ref")) // the only error is a bad pattern
 	return paths
 }
 

@@ -43,7 +43,7 @@ func (r *sharedResult) Export(ctx context.Context) (exec.Output, error) {
 	}
 	resp, cacheErr, err := r.run(ctx, outs)
 	if err != nil {
-		return exec.Output{}, outs.failed(ctx, err)
+		return exec.Output{}, r.caches.told(outs.failed(ctx, err))
 	}
 	if r.exported == nil {
 		out, err := outs.commit(ctx, resp)
@@ -105,14 +105,15 @@ func (r *sharedResult) build(ctx context.Context, opt client.SolveOpt) (resp map
 	if _, err := strconv.ParseInt(epoch, 10, 64); err == nil { // else the frontend has made a time of it
 		opt.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"] = epoch // exporters take it from there
 	}
-	caches, status := r.s.watchCaches(r.s.router.exporting(r.j.name))
+	var status chan *client.SolveStatus
+	r.caches, status = r.s.watchCaches(r.j, r.s.router.exporting(r.j.name))
 	res, err := r.s.conn.client.Build(ctx, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		return r.s.assemble(ctx, gw, r.solved)
 	}, status)
 	if err != nil {
 		return nil, nil, err
 	}
-	return res.ExporterResponse, caches.err(), nil
+	return res.ExporterResponse, r.caches.err(), nil
 }
 
 // batches splits outputs so that each build has at most one that goes to a

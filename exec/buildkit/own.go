@@ -86,7 +86,7 @@ func (r *ownResult) begin(ctx context.Context) error {
 	opt.Ref = b.ref
 	ready := make(chan *solved, 1)
 	var status chan *client.SolveStatus
-	b.caches, status = s.watchCaches(r.status(j.name))
+	b.caches, status = s.watchCaches(j, r.status(j.name))
 	s.wait.Add(1)
 	go func() {
 		defer s.wait.Done()
@@ -279,7 +279,7 @@ func (r *ownResult) Export(ctx context.Context) (exec.Output, error) {
 		return exec.Output{}, r.s.explain(ctx, r.j, context.Cause(ctx))
 	}
 	if r.err != nil {
-		return exec.Output{}, r.outs.failed(ctx, r.err)
+		return exec.Output{}, r.caches.told(r.outs.failed(ctx, r.err))
 	}
 	if r.exported == nil {
 		out, err := r.outs.commit(ctx, r.response())

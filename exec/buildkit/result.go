@@ -20,6 +20,7 @@ type sharedResult struct {
 	solved *solved
 	// exported is what was exported, if only a cache is missing.
 	exported *exec.Output
+	caches   *cacheWatch // of the last export; nil before
 }
 
 func (r *sharedResult) holds() *solved { return r.solved }

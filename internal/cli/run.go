@@ -73,7 +73,10 @@ func (a *app) openError(err error, p *plan) error {
 	case errors.As(err, &known):
 		return err
 	}
-	return noBuilder(err)
+	if errors.Is(err, buildkit.ErrNoDaemon) || errors.Is(err, buildkit.ErrDaemonLost) {
+		return noBuilder(err)
+	}
+	return usagef("%w", err) // what the run would have needed of this machine
 }
 
 // runError is the error of a run. The display has told it, unless it is one

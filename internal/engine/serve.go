@@ -267,11 +267,22 @@ func InProcess(ctx context.Context, o Options) (*Engine, error) {
 	}
 	setLog(o, logFile)
 	umask := syscall.Umask(0)
-	fail := func(err error) (*Engine, error) {
+	tmp, hadTmp := os.LookupEnv("TMPDIR")
+	restore := func() {
 		syscall.Umask(umask)
+		if os.Unsetenv("TMPDIR"); hadTmp {
+			os.Setenv("TMPDIR", tmp)
+		}
+	}
+	fail := func(err error) (*Engine, error) {
+		restore()
 		Quiet()
 		return nil, errors.Join(err, logFile.Close(), lock.Close())
 	}
+	if err := makeRoot(o); err != nil {
+		return fail(err)
+	}
+	os.Setenv("TMPDIR", o.tmp()) // as for an engine of its own
 	d, err := newDaemon(ctx, o)
 	if err != nil {
 		return fail(err)
@@ -295,7 +306,7 @@ func InProcess(ctx context.Context, o Options) (*Engine, error) {
 			}
 			<-served
 			os.Remove(recordPath(o))
-			syscall.Umask(umask)
+			restore()
 			Quiet() // the file is closed now
 			logFile.Close()
 			lock.Close()

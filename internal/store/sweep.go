@@ -13,6 +13,10 @@ import (
 // staleAfter is the age from which a temporary file has no owner any more.
 const staleAfter = 24 * time.Hour
 
+// unnamedAfter is the same for a blob's directory that is still empty: to say
+// whose it is takes no time.
+const unnamedAfter = time.Minute
+
 // sweep removes what killed processes left: half written blobs, index files
 // that were never renamed, and the directories containerd tries fs-verity in.
 // What has no living owner goes at once; where that cannot be told, what is
@@ -21,7 +25,8 @@ func (s *Store) sweep() {
 	for _, path := range s.glob("ingest/*") {
 		ref, err := os.ReadFile(filepath.Join(path, "ref"))
 		prefix, _, ok := strings.Cut(string(ref), "/")
-		if err == nil && ok && isAbandoned(s.dir, prefix+"/") {
+		unnamed := err != nil && youngest(path).Before(s.now().Add(-unnamedAfter)) // killed before it said whose it is
+		if unnamed || err == nil && ok && isAbandoned(s.dir, prefix+"/") {
 			_ = os.RemoveAll(path)
 		}
 	}
