@@ -50,6 +50,11 @@ check_git() {
 		lack "git: versions and the labels of images come from it" "Install the package git."
 }
 
+check_openssl() {
+	command -v openssl >/dev/null ||
+		lack "openssl: the tests make certificates as docs/builders.md says" "Install the package openssl."
+}
+
 check_kernel() {
 	if [ "$(uname -s)" != Linux ]; then
 		lack "Linux: the engine runs RUN steps in Linux containers" "Use a machine or a virtual machine with Linux."
@@ -96,6 +101,7 @@ check_go
 check_git
 if [ "${1:-all}" = all ]; then
 	check_cc
+	check_openssl
 	check_kernel
 	check_rights
 fi
