@@ -71,6 +71,13 @@ func (f *flaky) fails(n int, match func(*http.Request) bool, answer func(http.Re
 	f.left, f.seen, f.match, f.answer = n, 0, match, answer
 }
 
+// count returns how many requests have failed since fails.
+func (f *flaky) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.seen
+}
+
 // status answers as a registry does; "" is a proxy's answer, without a body.
 func status(code int, word string) func(http.ResponseWriter) {
 	return func(w http.ResponseWriter) {
@@ -157,8 +164,8 @@ func TestNetworkErrors(t *testing.T) {
 				}}}
 				_, err := s.run(t, t.Context())
 				var network *exec.NetworkError
-				if err == nil || f.seen == 0 {
-					t.Errorf("error is %v after %d faults", err, f.seen)
+				if err == nil || f.count() == 0 {
+					t.Errorf("error is %v after %d faults", err, f.count())
 				}
 				if errors.As(err, &network) != (tt.cause != "") {
 					t.Errorf("network error is %+v, want %q: %v", network, tt.cause, err)
@@ -234,8 +241,8 @@ func TestRetries(t *testing.T) {
 				if len(told) == 0 || told[0].Node != "lib" || told[0].Retry.Export != tt.export {
 					t.Errorf("retries told: %+v", told)
 				}
-				if f.seen != tt.faults {
-					t.Errorf("%d faults, want %d", f.seen, tt.faults)
+				if n := f.count(); n != tt.faults {
+					t.Errorf("%d faults, want %d", n, tt.faults)
 				}
 				if tt.dockerfile == "from" && read(t, dir, "out"+tt.name, "again") != fmt.Sprintln(args[0].Value) {
 					t.Error("the reader has another lib")
