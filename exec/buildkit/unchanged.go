@@ -26,7 +26,7 @@ import (
 // A registry's image carries a provenance of its own, with the time of the
 // build. If the image is the same, and so is what the provenance says was
 // asked for, the one that is there stands: it tells when the image was really
-// built. See docs/decisions/0014-what-is-there-is-not-sent-again.md.
+// built. See docs/decisions/0016-what-is-there-is-not-sent-again.md.
 
 // kept returns the output of a job whose image kiln's store has, under names
 // that it then gets if it did not have them.
