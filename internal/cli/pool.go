@@ -144,7 +144,7 @@ func checkClaims(g *graph.Graph, images *buildkit.Images, all builders) error {
 	for _, n := range g.Nodes() {
 		for _, p := range images.Platforms(n.Target) {
 			if !slices.ContainsFunc(all, func(b *builder) bool { return slices.Contains(b.platforms(), p) }) {
-				return fmt.Errorf("target %s is for %s, for which no builder is left: %s cannot be reached", n.Name(), p, strings.Join(missing, ", "))
+				return noBuilder(fmt.Errorf("target %s is for %s, for which no builder is left: %s cannot be reached", n.Name(), p, strings.Join(missing, ", ")))
 			}
 		}
 	}
