@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/store":     {},
 	"internal/durations": {"config", "exec", "graph"},
 	"internal/gitfacts":  {},
+	"internal/startup":   {},
 	"cmd/kiln":           {"internal/cli"},
 }
 

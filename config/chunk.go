@@ -14,7 +14,7 @@ import (
 // take a hundred times its size, and most of the time to move them about.
 
 const (
-	wholeSize = 16 << 10 // files up to this size are parsed in one piece
+	wholeSize = 2 << 10 // files up to this size are parsed in one piece
 	pieceSize = 2 << 10
 )
 

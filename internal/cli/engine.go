@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kilnbuild/kiln/internal/engine"
+	"github.com/kilnbuild/kiln/internal/startup"
 )
 
 func engineCommand(a *app) *cobra.Command {
@@ -295,6 +296,9 @@ func engineServeCommand(a *app) *cobra.Command {
 			o, err := a.engineOptions()
 			if err != nil {
 				return err
+			}
+			if startup.Allowed(a.getenv) {
+				startup.Now()
 			}
 			if err := engine.Serve(c.Context(), o); err != nil {
 				return noBuilder(err)

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 
 	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/internal/startup"
 )
 
 // While a definition is read, most of what is made is kept, so that looking
@@ -16,9 +17,6 @@ const (
 	planningMemory = 512 << 20
 	largeSource    = 2 << 20
 	largeGC        = 400
-	// buildingMemory is up to where a build goes on without the collector:
-	// many are over before they have that much.
-	buildingMemory = 96 << 20
 	// sourceMemory is what planning takes for each byte of a definition.
 	sourceMemory = 128
 	// smallSource is up to where large pages would bring less than they cost.
@@ -29,31 +27,20 @@ const (
 // set GOGC or GOMEMLIMIT, and returns what ends that. It may be called more
 // than once.
 func (a *app) relaxGC() (restore func()) {
-	if a.env["GOGC"] != "" || a.env["GOMEMLIMIT"] != "" {
+	if !startup.Allowed(a.getenv) {
 		return func() {}
 	}
-	percent := debug.SetGCPercent(-1)
-	limit := debug.SetMemoryLimit(planningMemory)
+	startup.Hold()
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(planningMemory)
 	a.relaxed = true
 	return func() {
-		if !a.relaxed {
-			return
+		if a.relaxed {
+			a.relaxed = false
+			startup.Later()
 		}
-		a.relaxed = false
-		// The first collection, once there is so much, is what brings the
-		// user's settings back.
-		debug.SetGCPercent(-1)
-		debug.SetMemoryLimit(buildingMemory)
-		runtime.AddCleanup(new(sentinel), func(int) {
-			debug.SetGCPercent(percent)
-			debug.SetMemoryLimit(limit)
-		}, percent)
 	}
 }
-
-// A sentinel is garbage from the start: when it is collected, a collection has
-// been. It holds a pointer, so that it is not put beside what lives on.
-type sentinel struct{ _ *byte }
 
 // sizeGC brings the collector back for a large definition, and has the memory
 // for one of medium size in large pages: filled page by page, it would cost a
