@@ -410,8 +410,8 @@ func (s *secretScene) watchProcesses() (stop func()) {
 				continue
 			}
 			cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // gone meanwhile: nothing to find
-			if bytes.HasPrefix(cmdline, []byte("git\x00")) || bytes.Contains(cmdline, []byte("/git-core/")) {
-				continue // BuildKit gives it logins as arguments: docs/secrets.md
+			if isGit(cmdline) {
+				continue // by now
 			}
 			for _, name := range []string{"cmdline", "environ"} {
 				text, _ := os.ReadFile(filepath.Join(dir, name))
@@ -442,9 +442,15 @@ func (s *secretScene) watchProcesses() (stop func()) {
 	}
 }
 
-// engineProcesses lists the scene's engine and all that descend from it.
+func isGit(cmdline []byte) bool {
+	return bytes.HasPrefix(cmdline, []byte("git\x00")) || bytes.Contains(cmdline, []byte("/git-core/"))
+}
+
+// engineProcesses lists the scene's engine and all that descend from it, but
+// for git and what git starts: BuildKit gives it logins as arguments, which it
+// hands down in the environment. docs/secrets.md tells of that.
 func (s *secretScene) engineProcesses() []string {
-	parents := map[string]string{}
+	parents, git := map[string]string{}, map[string]bool{}
 	var tree []string
 	entries, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range entries {
@@ -454,6 +460,7 @@ func (s *secretScene) engineProcesses() []string {
 			parents[pid] = strings.Fields(rest)[1]
 		}
 		cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		git[pid] = isGit(cmdline)
 		environ, _ := os.ReadFile(filepath.Join(dir, "environ"))
 		if bytes.Contains(cmdline, []byte("engine\x00serve")) && bytes.Contains(environ, []byte("KILN_STATE_DIR="+s.stateDir()+"\x00")) {
 			tree = append(tree, pid)
@@ -461,7 +468,7 @@ func (s *secretScene) engineProcesses() []string {
 	}
 	for i := 0; i < len(tree); i++ {
 		for pid, parent := range parents {
-			if parent == tree[i] && !slices.Contains(tree, pid) {
+			if parent == tree[i] && !git[pid] && !slices.Contains(tree, pid) {
 				tree = append(tree, pid)
 			}
 		}
