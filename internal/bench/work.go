@@ -34,30 +34,43 @@ func (w work) write(dir, busybox string) error {
 	if err != nil {
 		return fmt.Errorf("%w; scripts/busybox.sh puts one beside kiln", err)
 	}
-	files := []struct{ name, text string }{
-		{"Dockerfile", workDockerfile}, {"busybox", string(program)}, {"docker-bake.hcl", w.definition()},
+	// One by one: the memory of this process would count as that of the
+	// processes that it starts.
+	if err := put(dir, "Dockerfile", workDockerfile); err != nil {
+		return err
 	}
-	add := func(name, text string) {
-		files = append(files, struct{ name, text string }{name, text + strings.Repeat(".", max(0, w.size-len(text)))})
+	if err := put(dir, "busybox", string(program)); err != nil {
+		return err
+	}
+	if err := put(dir, "docker-bake.hcl", w.definition()); err != nil {
+		return err
 	}
 	for i := range w.shared {
-		add(fmt.Sprintf("shared/%d/%d.txt", i%20, i), fmt.Sprintf("shared %d\n", i))
+		if err := w.fill(dir, fmt.Sprintf("shared/%d/%d.txt", i%20, i), fmt.Sprintf("shared %d\n", i)); err != nil {
+			return err
+		}
 	}
 	for i := range w.targets {
 		for j := range w.own {
-			add(fmt.Sprintf("svc/t%d/%d/%d.txt", i, j/50, j), fmt.Sprintf("%d of %d\n", j, i))
-		}
-	}
-	for _, f := range files {
-		path := filepath.Join(dir, f.name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(path, []byte(f.text), 0o644); err != nil {
-			return err
+			if err := w.fill(dir, fmt.Sprintf("svc/t%d/%d/%d.txt", i, j/50, j), fmt.Sprintf("%d of %d\n", j, i)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// fill writes a file of the work's size.
+func (w work) fill(dir, name, text string) error {
+	return put(dir, name, text+strings.Repeat(".", max(0, w.size-len(text))))
+}
+
+func put(dir, name, text string) error {
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(text), 0o644)
 }
 
 // The outputs of a definition, as a variable of it chooses.
