@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/store":     {},
 	"internal/durations": {"config", "exec", "graph"},
 	"internal/gitfacts":  {},
+	"internal/runs":      {"config", "exec", "graph", "internal/diag"},
 	"internal/startup":   {},
 	"cmd/kiln":           {"internal/cli"},
 }
@@ -125,6 +126,15 @@ func TestBuildKitStaysBehindTwoPackages(t *testing.T) {
 	for _, imp := range packages["exec/buildkit"].Imports {
 		if rel, ok := strings.CutPrefix(imp, buildkit); ok && isDaemon(rel) {
 			t.Errorf("exec/buildkit imports %s, a part of the daemon", imp)
+		}
+	}
+}
+
+// What only tests stand on is not linked into kiln.
+func TestTestsStayOutOfKiln(t *testing.T) {
+	for _, dep := range list(t)["cmd/kiln"].Deps {
+		if strings.HasPrefix(ours(dep), "internal/testenv") || strings.HasPrefix(dep, "github.com/chromedp/") {
+			t.Errorf("cmd/kiln depends on %s, which is for tests", dep)
 		}
 	}
 }

@@ -176,3 +176,27 @@ func TestPython(t *testing.T) {
 		t.Errorf("without apt: said %q, success %v", out, ok)
 	}
 }
+
+// A Chromium that is named is tried before it is taken, and taken once.
+func TestChromium(t *testing.T) {
+	draws := write(t, filepath.Join(t.TempDir(), "draws"), "#!/bin/sh\necho '<title>drawn</title>'\n", 0o755)
+	dest := t.TempDir()
+	if out, ok := script(t, []string{"KILN_CHROMIUM=" + draws}, "chromium.sh", dest); !ok || strings.Count(out, "\n") != 1 {
+		t.Errorf("said %q, success %v, want one line", out, ok)
+	}
+	said, err := osexec.CommandContext(t.Context(), filepath.Join(dest, "chromium")).Output()
+	if err != nil || string(said) != "<title>drawn</title>\n" {
+		t.Errorf("what it put there says %q, %v", said, err)
+	}
+	if out, ok := script(t, []string{"KILN_CHROMIUM="}, "chromium.sh", dest); !ok || !strings.Contains(out, "is there") {
+		t.Errorf("again: said %q, success %v", out, ok)
+	}
+	broken := write(t, filepath.Join(t.TempDir(), "broken"), "#!/bin/sh\necho 'libnss3.so: cannot open' >&2\nexit 127\n", 0o755)
+	if out, ok := script(t, []string{"KILN_CHROMIUM=" + broken}, "chromium.sh", t.TempDir()); ok || !strings.Contains(out, "does not draw a page") || !strings.Contains(out, "libnss3.so") {
+		t.Errorf("one that does not start: said %q, success %v", out, ok)
+	}
+	path := tools(t, "sh", "dirname", "mkdir")
+	if out, ok := script(t, []string{"KILN_CHROMIUM=", "PATH=" + path}, "chromium.sh", t.TempDir()); ok || !strings.Contains(out, "there is no Chromium: this machine is not of the Debian family") || !strings.Contains(out, "KILN_CHROMIUM=/path/to/chromium") {
+		t.Errorf("without apt: said %q, success %v", out, ok)
+	}
+}
