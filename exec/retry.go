@@ -23,7 +23,7 @@ func (e *NetworkError) Unwrap() error { return e.Err }
 
 // Retries say how often something is tried again after a NetworkError.
 type Retries struct {
-	Times int    // most retries of a node's solve, and as many of its export
+	Times int    // most retries of a node's solve, and as many of its export; 0 is none
 	Seed  uint64 // moves the waits of one run against those of another
 }
 
@@ -81,18 +81,27 @@ func (t *retriedResult) Export(ctx context.Context) (Output, error) {
 	return out, err
 }
 
-// try calls do until it succeeds, fails for good, or has failed often enough.
+// try does what belongs to the result's node until it is done, or has failed.
 func (t *retriedResult) try(ctx context.Context, export bool, do func() error) error {
+	tell := func(again Retry) {
+		again.Export = export
+		t.sink.Event(Event{Time: time.Now(), Node: t.node.Name(), Kind: Retrying, Retry: &again})
+	}
+	return t.r.retries.Do(ctx, t.node.Name(), tell, do)
+}
+
+// Do calls do until it succeeds, fails with another error than a
+// NetworkError, or has failed often enough, and returns its last error. It
+// tells of each retry before it waits; the waits differ from name to name.
+func (r Retries) Do(ctx context.Context, name string, tell func(Retry), do func() error) error {
 	for i := 1; ; i++ {
 		err := do()
 		var network *NetworkError
-		if err == nil || i > t.r.retries.Times || !errors.As(err, &network) || network.After > maxAfter || ctx.Err() != nil {
+		if err == nil || i > r.Times || !errors.As(err, &network) || network.After > maxAfter || ctx.Err() != nil {
 			return err
 		}
-		wait := max(t.r.retries.wait(t.node.Name(), i), network.After)
-		t.sink.Event(Event{Time: time.Now(), Node: t.node.Name(), Kind: Retrying, Retry: &Retry{
-			Number: i, Of: t.r.retries.Times, After: wait, Export: export, Cause: network.Cause,
-		}})
+		wait := max(r.wait(name, i), network.After)
+		tell(Retry{Number: i, Of: r.Times, After: wait, Cause: network.Cause})
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:

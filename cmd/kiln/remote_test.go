@@ -3,9 +3,15 @@ package main
 import (
 	"encoding/base64"
 	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -220,23 +226,61 @@ target "friend" {
 // TestRemoteWeb builds from one file of a web server whose certificate the
 // engine is told to trust: its contexts are here.
 func TestRemoteWeb(t *testing.T) {
-	url, cert := testenv.WebServer(t, map[string]string{"/bake.hcl": remoteFiles["docker-bake.hcl"], "/empty.hcl": ""})
+	address, cert := testenv.WebServer(t, map[string]string{"/bake.hcl": remoteFiles["docker-bake.hcl"], "/empty.hcl": ""})
 	s := newShell(t)
 	s.env = append(s.env, "SSL_CERT_FILE="+cert)
 	want := map[string]string{"app": ".", "dir": "app", "cmd": "https://example.com/x.git"}
-	if diff := cmp.Diff(want, s.contextsOf(url+"/bake.hcl https://example.com/x.git dir cmd")); diff != "" {
+	if diff := cmp.Diff(want, s.contextsOf(address+"/bake.hcl https://example.com/x.git dir cmd")); diff != "" {
 		t.Error(diff)
 	}
 	s.write("Dockerfile", "FROM scratch\nCOPY word /\n")
 	s.write("word", "here\n")
-	out := s.run("kiln build " + url + "/bake.hcl")
+	out := s.run("kiln build " + address + "/bake.hcl")
 	if got := s.read("out/word"); got != "here\n" {
 		t.Errorf("got %q\n%s", got, out)
 	}
-	if out := s.run("kiln build " + url + "/empty.hcl 2>&1"); !strings.Contains(out, "there is no build file") {
+	if out := s.run("kiln build " + address + "/empty.hcl 2>&1"); !strings.Contains(out, "there is no build file") {
 		t.Errorf("an empty file:\n%s", out)
 	}
-	if out := s.run("kiln build " + url + "/nope.hcl 2>&1"); !strings.Contains(out, "404") || !strings.Contains(out, "exit status 2") {
+	if out := s.run("kiln build " + address + "/nope.hcl 2>&1"); !strings.Contains(out, "404") || !strings.Contains(out, "exit status 2") {
 		t.Errorf("a file that is not there:\n%s", out)
+	}
+}
+
+// TestRemoteRetries fetches from servers that are out of order for a while:
+// the daemon's git asks once, its HTTP client once.
+func TestRemoteRetries(t *testing.T) {
+	g := testenv.NewGitServer(t)
+	g.Commit(t, "r", "main", remoteFiles)
+	var faults atomic.Int64
+	behind := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: g.Host()})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case faults.Add(-1) >= 0:
+			http.Error(w, "not now", http.StatusServiceUnavailable)
+		case r.URL.Path == "/bake.hcl":
+			io.WriteString(w, remoteFiles["docker-bake.hcl"])
+		default:
+			behind.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	s := newShell(t)
+	for _, path := range []string{"/r.git", "/bake.hcl"} {
+		address := server.URL + path
+		faults.Store(1)
+		out := s.run("kiln build --progress=plain --print " + address + " cmd 2>&1")
+		if !strings.Contains(out, "fetching again in ") || !strings.Contains(out, "(1 of 2): ") || !strings.Contains(out, "answered 503 Service Unavailable") || !strings.Contains(out, `"cmd": {`) {
+			t.Errorf("%s, out of order for a moment:\n%s", path, out)
+		}
+		faults.Store(1 << 30)
+		out = s.run("kiln build --progress=plain --retries=1 --print " + address + " cmd 2>&1")
+		if strings.Count(out, "fetching again in ") != 1 || !strings.Contains(out, "503") || !strings.HasSuffix(out, "exit status 2\n") {
+			t.Errorf("%s, out of order for long:\n%s", path, out)
+		}
+		out = s.run("KILN_RETRIES=0 kiln build --progress=plain --print " + address + " cmd 2>&1")
+		if strings.Contains(out, "again") || !strings.HasSuffix(out, "exit status 2\n") {
+			t.Errorf("%s, without retries:\n%s", path, out)
+		}
 	}
 }

@@ -26,6 +26,10 @@ func (s *Solver) explain(ctx context.Context, j *job, err error) error {
 	if lost := s.checkLost(err); lost != nil {
 		return lost
 	}
+	var known *exec.NetworkError
+	if errors.As(err, &known) && ctx.Err() == nil {
+		return known
+	}
 	src := s.sourceError(ctx, j, err)
 	switch {
 	case src != nil && src.ExitCode > 0:

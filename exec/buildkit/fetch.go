@@ -60,7 +60,8 @@ func IsURL(url string) bool {
 
 // Fetch has the daemon fetch a remote definition. The files of a repository
 // come in the order of the names; a web server's file comes alone, under its
-// URL. There are none where the repository has none of the defaults.
+// URL. There are none where the repository has none of the defaults. What may
+// work a moment later fails with an [exec.NetworkError].
 func (c *Conn) Fetch(ctx context.Context, r FetchRequest) ([]FetchedFile, error) {
 	st, filename, attachables, err := r.source()
 	if err != nil {
@@ -80,7 +81,12 @@ func (c *Conn) Fetch(ctx context.Context, r FetchRequest) ([]FetchedFile, error)
 		return nil, err
 	}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("fetch the definition %s: %w", redactURL(r.URL), r.explain(err))
+		told := fmt.Errorf("fetch the definition %s: %w", redactURL(r.URL), r.explain(err))
+		if n := network(err, redactURL(err.Error())); n != nil && c.Alive(ctx) == nil {
+			n.Err = told
+			return nil, n
+		}
+		return nil, told
 	}
 	return files, nil
 }

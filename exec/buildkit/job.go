@@ -40,10 +40,12 @@ type job struct {
 	// session is the ID of the session that serves the mounts to a frontend
 	// in kiln, see ownSession.
 	session string
-	tries   int    // sessions of its own that it had
-	syntax  string // image of the frontend that the Dockerfile asks for
-	source  []byte // the Dockerfile, if it is on this machine
-	checked bool   // the image is compared with the registry's, see unchanged.go
+	tries   int // sessions of its own that it had
+	// cacheTries counts the times that a cache source could not be read.
+	cacheTries int
+	syntax     string // image of the frontend that the Dockerfile asks for
+	source     []byte // the Dockerfile, if it is on this machine
+	checked    bool   // the image is compared with the registry's, see unchanged.go
 
 	policy *spb.Policy // what it may read; nil unless it has one of its own
 
@@ -58,17 +60,13 @@ func (s *Solver) prepare(g *graph.Graph) error {
 	var diags hcl.Diagnostics
 	late := map[*graph.Node]bool{}
 	for _, n := range g.Nodes() {
-		late[n] = len(n.After) > 0 || slices.ContainsFunc(n.Needs, func(m *graph.Node) bool { return late[m] })
+		late[n] = isLate(n, late)
 		req, ds := Lower(n.Target, s.opt.Lower)
 		diags = append(diags, ds...)
 		if req == nil {
 			continue
 		}
-		j := &job{name: n.Name(), req: req, needed: len(n.Needers) > 0, force: s.opt.Frontend, late: late[n]}
-		// What a late job offers is not known when the run's session is opened.
-		j.force = j.force || j.late && (len(req.Layouts)+len(req.CacheFrom)+len(req.SSH) > 0)
-		s.jobs[j.name] = j
-		s.order = append(s.order, j)
+		s.newJob(n, req, late[n])
 	}
 	if diags.HasErrors() {
 		return diags
@@ -89,6 +87,22 @@ func (s *Solver) prepare(g *graph.Graph) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// isLate reports whether a node waits for exports, given which of those
+// before it do.
+func isLate(n *graph.Node, late map[*graph.Node]bool) bool {
+	return len(n.After) > 0 || slices.ContainsFunc(n.Needs, func(m *graph.Node) bool { return late[m] })
+}
+
+// newJob adds the job of a node that asks for req.
+func (s *Solver) newJob(n *graph.Node, req *Request, late bool) *job {
+	j := &job{name: n.Name(), req: req, needed: len(n.Needers) > 0, force: s.opt.Frontend, late: late}
+	// What a late job offers is not known when the run's session is opened.
+	j.force = j.force || j.late && (len(req.Layouts)+len(req.CacheFrom)+len(req.SSH) > 0)
+	s.jobs[j.name] = j
+	s.order = append(s.order, j)
+	return j
 }
 
 // load finds the directories of the job and reads its Dockerfile, once.

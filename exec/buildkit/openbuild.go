@@ -20,9 +20,15 @@ type openBuild struct {
 	err    error // of the build; set when ended is closed
 }
 
-// openBuild opens the build that all ordinary targets of the run share.
-func (s *Solver) openBuild() (*openBuild, error) {
-	return s.open(client.SolveOpt{SharedSession: s.sess.Session, SessionPreInitialized: true, Internal: true}, s.router.shared())
+// openBuild opens a build that ordinary targets of the run share.
+func (s *Solver) openBuild(status chan *client.SolveStatus) (*openBuild, error) {
+	b, err := s.open(client.SolveOpt{SharedSession: s.sess.Session, SessionPreInitialized: true, Internal: true}, status)
+	if err == nil {
+		s.mu.Lock()
+		s.opened = append(s.opened, b)
+		s.mu.Unlock()
+	}
+	return b, err
 }
 
 // open begins a build and returns when it can be used.

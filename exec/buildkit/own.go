@@ -40,7 +40,9 @@ type ownBuild struct {
 	ref     string // of the build, by which the daemon keeps its record
 	outs    *outputs
 	caches  *cacheWatch
-	decide  chan bool // true: export; false: let go
+	reads   *cacheReads // nil if there is no cache to read
+	unread  error       // of the caches to read, as it was before the daemon had it
+	decide  chan bool   // true: export; false: let go
 	ended   chan struct{}
 	cancel  context.CancelCauseFunc
 	decided bool
@@ -87,11 +89,17 @@ func (r *ownResult) begin(ctx context.Context) error {
 	ready := make(chan *solved, 1)
 	var status chan *client.SolveStatus
 	b.caches, status = s.watchCaches(j, r.status(j.name))
+	if len(j.cacheIn) > 0 {
+		b.reads, status = watchReads(status)
+	}
 	s.wait.Add(1)
 	go func() {
 		defer s.wait.Done()
 		defer close(b.ended)
 		b.resp, b.err = s.conn.client.Build(run, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+			if b.unread = s.readCaches(ctx, j, gw, b.reads); b.unread != nil {
+				return nil, b.unread
+			}
 			res, held, err := s.buildOwn(ctx, j, gw, r.fed, attrs)
 			if err != nil {
 				return nil, err
@@ -112,6 +120,9 @@ func (r *ownResult) begin(ctx context.Context) error {
 		return nil
 	case <-b.ended:
 		cancel(nil)
+		if b.unread != nil {
+			return b.unread
+		}
 		if b.err == nil {
 			return errors.New("the daemon ended the build at once")
 		}

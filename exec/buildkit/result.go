@@ -31,11 +31,14 @@ func (r *sharedResult) Close() {}
 
 // solveShared builds a job in the shared build.
 func (s *Solver) solveShared(ctx context.Context, j *job, fed *fed) (*sharedResult, error) {
-	b, err := s.main()
+	b, err := s.buildOf(j)
 	if err != nil {
 		return nil, err
 	}
 	s.survey(b.gw)
+	if err := s.readCaches(ctx, j, b.gw, b.reads); err != nil {
+		return nil, err
+	}
 	conv := j.early
 	if conv == nil {
 		if conv, err = s.convert(ctx, j, b.gw, fed); err != nil {

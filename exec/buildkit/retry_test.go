@@ -324,6 +324,82 @@ func TestCacheExportFails(t *testing.T) {
 	}
 }
 
+// getCache is the first request that reads a cache.
+func getCache(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, "/v2/cache/") && manifests(r) && !putManifest(r)
+}
+
+// TestCacheReads: a cache that cannot be read for a moment is used all the
+// same; without one that cannot be read for long the target is built, and
+// that is told.
+func TestCacheReads(t *testing.T) {
+	t.Parallel()
+	f := newFlaky(t)
+	dir := flakyTree(t, f)
+	other := testenv.Start(t) // which can be emptied, so that it has to read
+	for i, tt := range []struct {
+		name    string
+		answer  func(http.ResponseWriter)
+		faults  int
+		retries int
+		warning string // "" is none
+		cached  bool
+	}{
+		{"for a moment", status(503, ""), 3, 1, "", true}, // the daemon asks twice
+		{"for long", reset, always, 1, "cache from REF could not be read, and is not used: failed to configure registry cache importer", false},
+		{"refused", status(403, "DENIED"), always, 0, "cache from REF could not be read, and is not used: failed to configure registry cache importer", false},
+		{"none there", status(404, "MANIFEST_UNKNOWN"), always, 0, "", false},
+	} {
+		for kind, change := range map[string]func(*session){
+			"in kiln":     func(*session) {},
+			"frontend":    func(s *session) { s.opt.Frontend = true },
+			"entitlement": func(s *session) { s.targets[0].Entitlements = []string{"network.host"} },
+		} {
+			t.Run(tt.name+", "+kind, func(t *testing.T) {
+				ref := fmt.Sprintf("%s/cache:%d-%d", f.host, i, len(kind))
+				args := kv("N", ref)
+				f.fails(0, nil, nil)
+				fill := &session{addr: other.Addr, dir: dir, targets: []*config.Target{{
+					Name: "app", Args: args, Outputs: cacheOnly, CacheTo: []config.Cache{{Type: "registry", Attrs: kv("ref", ref, "mode", "max")}},
+				}}}
+				fill.must(t)
+				prune(t, other.Addr)
+				f.fails(tt.faults, getCache, tt.answer)
+				rec := &recorder{}
+				s := &session{addr: other.Addr, dir: dir, sink: rec, opt: buildkit.Options{CacheTries: 1}, targets: []*config.Target{{
+					Name: "app", Args: args, Outputs: toDir("out"), CacheFrom: []config.Cache{{Type: "registry", Attrs: kv("ref", ref)}},
+				}}}
+				change(s)
+				if _, err := s.retrying(t, 1); err != nil {
+					t.Fatal(err)
+				}
+				if got := read(t, dir, "out", "n"); got != ref+"\n" {
+					t.Errorf("the result has %q", got)
+				}
+				cached := false
+				for _, e := range rec.of(exec.VertexKind) {
+					cached = cached || e.Vertex.Cached && strings.Contains(e.Vertex.Name, "RUN echo")
+				}
+				if cached != tt.cached {
+					t.Errorf("the step was cached: %t", cached)
+				}
+				told := rec.of(exec.Retrying)
+				if len(told) != tt.retries || len(told) > 0 && (!strings.Contains(told[0].Retry.Cause, f.host) || !strings.Contains(told[0].Retry.Cause, "cache from "+ref)) {
+					t.Errorf("retries told: %+v", told)
+				}
+				warnings := ""
+				for _, e := range rec.of(exec.Warning) {
+					warnings += string(e.Log)
+				}
+				want := strings.Replace(tt.warning, "REF", ref, 1)
+				if (warnings == "") != (want == "") || !strings.HasPrefix(warnings, want) {
+					t.Errorf("warnings are %q, want %q", warnings, want)
+				}
+			})
+		}
+	}
+}
+
 // TestCachesOfOneDirectory: several targets of one directory that export
 // their caches export all of them.
 func TestCachesOfOneDirectory(t *testing.T) {

@@ -49,6 +49,13 @@ type Options struct {
 	Frontend bool
 	Health   Health // how closely the daemon is watched
 	Record   Record // what of the daemon's records goes into the metadata
+	// Sent is told of each file that the daemon asks for: an absolute
+	// directory, "" for a Dockerfile that the build file holds, and the path
+	// in it. Goroutines call it. Nil tells nobody.
+	Sent func(dir, path string)
+	// CacheTries is how often Solve returns an [exec.NetworkError] because a
+	// cache source cannot be read; after that the target is built without it.
+	CacheTries int
 }
 
 // A Solver builds the nodes of one graph on one daemon. It implements
@@ -76,13 +83,13 @@ type Solver struct {
 	// Solve call that begins them.
 	run    context.Context
 	cancel context.CancelCauseFunc
-	main   func() (*openBuild, error) // opens the run's build at the first call
+	main   func() (*readBuild, error) // opens the run's build at the first call
 	survey func(gateway.Client)       // learns what is copied, at the first call
 	wait   sync.WaitGroup             // all goroutines of the solver
 
 	// mu guards the fields below.
 	mu     sync.Mutex
-	opened *openBuild
+	opened []*openBuild             // that hold results
 	caches map[string]content.Store // of cache sources and layouts, for the sessions
 }
 
@@ -101,7 +108,7 @@ func Open(ctx context.Context, conn *Conn, g *graph.Graph, o Options) (*Solver, 
 	o.Frontend = o.Frontend || o.Record != RecordNone
 	s := &Solver{
 		conn: conn, opt: o,
-		jobs: map[string]*job{}, locals: newLocals(), router: newRouter(o.Raw), redact: newRedactor(),
+		jobs: map[string]*job{}, locals: newLocals(o.Sent), router: newRouter(o.Raw), redact: newRedactor(),
 		caches: map[string]content.Store{}, ignored: newIgnoreLists(), exports: semaphore.NewWeighted(maxExports),
 	}
 	s.router.redact = s.redact
@@ -125,13 +132,7 @@ func (s *Solver) start() error {
 	}
 	s.dirs = &dirSessions{solver: s, open: map[string]*runSession{}}
 	s.shares = &shares{unique: identity.NewID(), unions: map[shareKey]*union{}}
-	s.main = sync.OnceValues(func() (*openBuild, error) {
-		b, err := s.openBuild()
-		s.mu.Lock()
-		s.opened = b
-		s.mu.Unlock()
-		return b, err
-	})
+	s.main = sync.OnceValues(s.openReadBuild)
 	var once sync.Once
 	s.survey = func(gw gateway.Client) { once.Do(func() { s.surveyAll(gw) }) }
 	s.wait.Add(1)
@@ -207,8 +208,8 @@ func (s *Solver) Close() error {
 	s.mu.Lock()
 	opened := s.opened
 	s.mu.Unlock()
-	if opened != nil {
-		opened.release(s.patience())
+	for _, b := range opened {
+		b.release(s.patience())
 	}
 	patience := s.patience()
 	s.cancel(errClosed)

@@ -175,10 +175,16 @@ func (a *app) define(ctx context.Context, o buildOptions, source remoteSource, s
 	if p.connected, err = a.connectAll(ctx, p.builders); err != nil {
 		return err
 	}
-	if p.display == progress.TTY || p.display == progress.Plain {
-		fmt.Fprintln(a.Err, "fetching the definition", diag.Redact(source.url))
+	tell := func(format string, args ...any) {
+		if p.display == progress.TTY || p.display == progress.Plain {
+			fmt.Fprintf(a.Err, format+"\n", args...)
+		}
 	}
-	p.definition, err = a.loadRemote(ctx, p.connected[0], source, o.definitionFlags, short)
+	tell("fetching the definition %s", diag.Redact(source.url))
+	f := remoteFetcher{source: source, builder: p.connected[0], retries: p.schedule.again(), tell: func(r exec.Retry) {
+		tell("fetching again in %.1fs (%d of %d): %s", r.After.Seconds(), r.Number, r.Of, r.Cause)
+	}}
+	p.definition, err = a.loadRemote(ctx, f, o.definitionFlags, short)
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 
 	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/buildkit"
 	"github.com/kilnbuild/kiln/internal/diag"
 )
@@ -34,10 +35,19 @@ func splitURLs(args []string) (remoteSource, []string) {
 	return r, args
 }
 
+// A remoteFetcher fetches a definition.
+type remoteFetcher struct {
+	source  remoteSource
+	builder *builder
+	retries exec.Retries
+	tell    func(exec.Retry) // before it is tried again
+}
+
 // loadRemote has the builder fetch a definition, and evaluates it. Contexts
 // of a repository's definition are directories of the repository; those of a
 // web server's file are of this machine.
-func (a *app) loadRemote(ctx context.Context, b *builder, r remoteSource, d definitionFlags, short []config.Override) (*definition, error) {
+func (a *app) loadRemote(ctx context.Context, f remoteFetcher, d definitionFlags, short []config.Override) (*definition, error) {
+	r := f.source
 	in, err := a.inputs(ctx, d, short)
 	if err != nil {
 		return nil, err
@@ -51,7 +61,7 @@ func (a *app) loadRemote(ctx context.Context, b *builder, r remoteSource, d defi
 	if err != nil {
 		return nil, err
 	}
-	files, err := a.fetch(ctx, b, r, fileOptions{names: d.files, dir: a.dir, getenv: a.lookupEnv, stdin: a.In, fence: fence})
+	files, err := a.fetch(ctx, f, fileOptions{names: d.files, dir: a.dir, getenv: a.lookupEnv, stdin: a.In, fence: fence})
 	if err != nil {
 		return nil, a.definitionError(err, files)
 	}
@@ -71,7 +81,8 @@ func noRemoteFacts(string) (string, error) {
 
 // fetch has the builder fetch the definition. Files named cwd://PATH, and
 // standard input, are read here and come after the remote ones.
-func (a *app) fetch(ctx context.Context, b *builder, r remoteSource, opts fileOptions) ([]config.File, error) {
+func (a *app) fetch(ctx context.Context, f remoteFetcher, opts fileOptions) ([]config.File, error) {
+	r := f.source
 	names := opts.names
 	if len(names) == 0 {
 		names = bakeFileNames(a.lookupEnv)
@@ -89,7 +100,7 @@ func (a *app) fetch(ctx context.Context, b *builder, r remoteSource, opts fileOp
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
-	fetched, err := b.conn.Fetch(ctx, buildkit.FetchRequest{
+	request := buildkit.FetchRequest{
 		URL:       r.url,
 		Names:     remote,
 		Defaults:  append([]string{ownName, ownOverrideName}, bakeNames...),
@@ -97,6 +108,11 @@ func (a *app) fetch(ctx context.Context, b *builder, r remoteSource, opts fileOp
 		GitHeader: a.env[a.foldEnv(gitHeaderVariable)],
 		SSH:       splitNonEmpty(a.env["BUILDX_BAKE_GIT_SSH"]),
 		GitAdvice: isTrue(a.env["BUILDX_BAKE_GIT_ADVICE"]),
+	}
+	var fetched []buildkit.FetchedFile
+	err = f.retries.Do(ctx, r.url, f.tell, func() (err error) {
+		fetched, err = f.builder.conn.Fetch(ctx, request)
+		return err
 	})
 	if err != nil {
 		return nil, &exitError{code: codeUsage, err: err}

@@ -116,6 +116,7 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 		DockerConfig: a.dockerConfig(),
 		Policy:       a.env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"],
 		Lower:        p.lower,
+		CacheTries:   p.schedule.retries,
 	}
 	if p.display == progress.RawJSON {
 		o.Raw = a.Err

@@ -119,7 +119,7 @@ func (s *scheduleFlags) overrides() []config.Override {
 // schedule runs a plan with a solver, within the limits of its schedule. Note
 // tells people that the time of the run is up.
 func (a *app) schedule(ctx context.Context, p *plan, s exec.Solver, sink exec.Sink, note func(string)) ([]exec.Outcome, error) {
-	s = exec.WithRetries(s, exec.Retries{Times: p.schedule.retries, Seed: rand.Uint64()})
+	s = exec.WithRetries(s, p.schedule.again())
 	s = exec.WithTimeouts(s, func(n *graph.Node) time.Duration { return n.Target.Timeout })
 	o := exec.Options{Jobs: p.schedule.parallel, Mode: p.schedule.mode, Sink: sink}
 	past := a.history(p.definition)
@@ -133,6 +133,11 @@ func (a *app) schedule(ctx context.Context, p *plan, s exec.Solver, sink exec.Si
 		_ = past.Save(outcomes) // it would only have helped the next run
 	}
 	return outcomes, err
+}
+
+// again says how often what the network fails is tried again.
+func (s schedule) again() exec.Retries {
+	return exec.Retries{Times: s.retries, Seed: rand.Uint64()}
 }
 
 // bound returns a context that ends with the time of the run, and tells so.
