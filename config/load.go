@@ -12,21 +12,27 @@ import (
 // Load reads build files, in the order of the command line, into a Config.
 // The Config is nil if and only if the diagnostics hold an error.
 func Load(files []File, in Inputs) (*Config, hcl.Diagnostics) {
+	cfg, _, diags := evaluated(files, in)
+	return cfg, diags
+}
+
+// evaluated is Load, with the evaluator that has done it.
+func evaluated(files []File, in Inputs) (*Config, *evaluator, hcl.Diagnostics) {
 	files = slices.DeleteFunc(slices.Clone(files), func(f File) bool { return len(f.Data) == 0 })
 	rep := &report{}
 	mod := &module{files: map[string]*hcl.File{}}
 	p := &parser{mod: mod, rep: rep}
 	p.parseFiles(files, in)
 	if rep.errors > 0 {
-		return nil, rep.sorted(files)
+		return nil, nil, rep.sorted(files)
 	}
 	ev := newEvaluator(mod, in, rep)
 	cfg := ev.run()
 	diags := rep.sorted(files)
 	if rep.errors > 0 {
-		return nil, diags
+		return nil, nil, diags
 	}
-	return cfg, diags
+	return cfg, ev, diags
 }
 
 func newEvaluator(mod *module, in Inputs, rep *report) *evaluator {
