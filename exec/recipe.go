@@ -15,6 +15,8 @@ type Recipe struct {
 	File     string        `json:"file,omitempty"`    // Dockerfile it is written in, as the first of the targets names it
 	Line     int           `json:"line,omitempty"`    // of File, from 1
 	Exclude  []string      `json:"exclude,omitempty"` // for RecipeLocal, the patterns of what is left out
+	NoCache  bool          `json:"noCache,omitempty"` // the step was to be done whatever the cache holds
+	Check    string        `json:"check,omitempty"`   // of all of it, also of what is hidden, but the inputs and what differs from run to run
 }
 
 // A RecipeKind says what sort of work a step is.
@@ -41,7 +43,7 @@ type RecipeInput struct {
 // A Listing is what a build was sent of a directory of this machine.
 type Listing struct {
 	Dir   string       // as Recipe.Source has it
-	Files []ListedFile // sorted by path
+	Files []ListedFile // in the order of a walk
 	More  int          // files beyond those that are kept
 }
 

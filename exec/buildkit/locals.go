@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,9 @@ import (
 // Each has one name for the whole run, made from its path: two directories
 // can never be taken for each other, whatever the targets call them.
 type locals struct {
+	trail *Trail // notes what is sent; may be nil
+
+	sent func(dir, path string) // as in Options
 	// mu guards the fields below.
 	mu     sync.Mutex
 	byPath map[string]*localDir
@@ -33,8 +37,8 @@ type localDir struct {
 	fs   fsutil.FS
 }
 
-func newLocals() *locals {
-	return &locals{byPath: map[string]*localDir{}, byName: map[string]*localDir{}}
+func newLocals(sent func(dir, path string)) *locals {
+	return &locals{sent: sent, byPath: map[string]*localDir{}, byName: map[string]*localDir{}}
 }
 
 // dir returns the directory at an absolute path.
@@ -110,7 +114,10 @@ func (l *locals) add(key, base, root string, fs fsutil.FS) (*localDir, error) {
 	}
 	sum := sha256.Sum256([]byte(key))
 	hint := hex.EncodeToString(sum[:])
-	d := &localDir{name: mountName(base) + "-" + hint[:12], hint: hint, root: root, fs: fs}
+	if l.sent != nil {
+		fs = toldFS{fs, func(path string) { l.sent(root, path) }}
+	}
+	d := &localDir{name: mountName(base) + "-" + hint[:12], hint: hint, root: root, fs: l.trail.noted(fs, root)}
 	l.byName[d.name] = d
 	return d, nil
 }
@@ -134,6 +141,18 @@ func (l *locals) LookupDir(name string) (fsutil.FS, bool) {
 		return nil, false
 	}
 	return d.fs, true
+}
+
+// A toldFS tells of each file that is opened to be sent.
+type toldFS struct {
+	fsutil.FS
+	tell func(path string)
+}
+
+// Open implements fsutil.FS.
+func (t toldFS) Open(path string) (io.ReadCloser, error) {
+	t.tell(path)
+	return t.FS.Open(path)
 }
 
 // oneDir answers to every name with one directory: the source of a session

@@ -200,6 +200,11 @@ func (s *Solver) buildOwn(ctx context.Context, j *job, gw gateway.Client, fed *f
 		return nil, nil, err
 	}
 	held, err := hold(ctx, res)
+	if err == nil {
+		for _, def := range held.defs() {
+			s.opt.Trail.claim(s, j, def)
+		}
+	}
 	return res, held, err
 }
 

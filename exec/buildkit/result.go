@@ -93,6 +93,7 @@ func (s *Solver) solveOne(ctx context.Context, j *job, gw gateway.Client, def *p
 		return nil, err
 	}
 	s.router.claim(j.name, def)
+	s.opt.Trail.claim(s, j, def)
 	_, err = gw.Solve(ctx, gateway.SolveRequest{Definition: def, Evaluate: true, CacheImports: j.cacheIn})
 	return def, err
 }

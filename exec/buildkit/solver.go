@@ -49,6 +49,7 @@ type Options struct {
 	Frontend bool
 	Health   Health // how closely the daemon is watched
 	Record   Record // what of the daemon's records goes into the metadata
+	Trail    *Trail // takes what the steps are made of; nil drops it
 	// Sent is told of each file that the daemon asks for: an absolute
 	// directory, "" for a Dockerfile that the build file holds, and the path
 	// in it. Goroutines call it. Nil tells nobody.
@@ -111,7 +112,7 @@ func Open(ctx context.Context, conn *Conn, g *graph.Graph, o Options) (*Solver, 
 		jobs: map[string]*job{}, locals: newLocals(o.Sent), router: newRouter(o.Raw), redact: newRedactor(),
 		caches: map[string]content.Store{}, ignored: newIgnoreLists(), exports: semaphore.NewWeighted(maxExports),
 	}
-	s.router.redact = s.redact
+	s.router.redact, s.locals.trail = s.redact, o.Trail
 	if err := s.prepare(g); err != nil {
 		return nil, err
 	}

@@ -44,13 +44,17 @@ func (f *fileServer) TarStream(stream filesync.FileSync_TarStreamServer) error {
 // A fileStream is the way to the daemon, on which a file can fail.
 type fileStream struct {
 	filesync.FileSync_DiffCopyServer
-	mu sync.Mutex // held while a message is sent
+	noted *upload    // nil if nobody notes what is sent
+	mu    sync.Mutex // held while a message is sent
 }
 
 // SendMsg implements grpc.ServerStream.
 func (s *fileStream) SendMsg(m any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if p, ok := m.(*fstypes.Packet); ok {
+		s.noted.packet(p)
+	}
 	return s.FileSync_DiffCopyServer.SendMsg(m)
 }
 
@@ -69,6 +73,9 @@ type steadyDirs struct {
 // LookupDir implements filesync.DirSource.
 func (d steadyDirs) LookupDir(name string) (fsutil.FS, bool) {
 	dir, ok := d.DirSource.LookupDir(name)
+	if n, ok := dir.(notedDir); ok {
+		d.stream.noted, dir = n.begin(), n.FS
+	}
 	return steadyFS{dir, d.stream}, ok
 }
 
