@@ -14,7 +14,8 @@ import (
 type change struct {
 	names []string
 	desc  descriptor
-	done  bool // guarded by Store.commit, as err
+	done  bool // guarded by Store.commit, as what follows
+	fresh bool // it changed the index
 	err   error
 }
 
@@ -69,8 +70,9 @@ func (s *Store) write(changes []*change) error {
 	idx.Manifests = slices.Clone(idx.Manifests)
 	for _, c := range changes {
 		for _, e := range c.entries(s.now()) {
-			changed = setEntry(&idx, e) || changed
+			c.fresh = setEntry(&idx, e) || c.fresh
 		}
+		changed = changed || c.fresh
 	}
 	if !changed {
 		return nil

@@ -2,10 +2,12 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -29,8 +31,10 @@ const writerRetry = 10 * time.Millisecond
 type ownContent struct {
 	content.Store
 	dir    string
-	prefix string // of this process's ingests
-	owned  func() (*os.File, error)
+	prefix string                   // of this process's ingests
+	owned  func() (*os.File, error) // makes this process an owner, at the first call
+	owner  atomic.Bool              // it is one
+	guard  string                   // file whose lock parts those who rely on a blob from those who remove it
 }
 
 // levelMu guards containerd's log level while openContent changes it.
@@ -38,7 +42,7 @@ var levelMu sync.Mutex
 
 // openContent opens the blobs in dir. containerd warns on standard error each
 // time where the file system has no fs-verity; that is no news to anybody.
-func openContent(dir string) (content.Store, error) {
+func openContent(dir string) (*ownContent, error) {
 	levelMu.Lock()
 	defer levelMu.Unlock()
 	level := log.GetLevel()
@@ -49,17 +53,36 @@ func openContent(dir string) (content.Store, error) {
 	if restore := log.SetLevel(level); err == nil {
 		err = restore
 	}
-	prefix := rand.Text() + "/"
-	owned := sync.OnceValues(func() (*os.File, error) { return own(dir, prefix) })
-	return &ownContent{Store: s, dir: dir, prefix: prefix, owned: owned}, err
+	o := newOwner(time.Now())
+	c := &ownContent{Store: s, dir: dir, prefix: string(o) + "/", guard: filepath.Join(dir, guardFile)}
+	c.owned = sync.OnceValues(func() (*os.File, error) {
+		f, err := own(dir, o)
+		c.owner.Store(f != nil)
+		return f, err
+	})
+	return c, err
 }
 
 // Writer begins or resumes the ingest that the options name. While another
 // goroutine of this process has it, Writer waits: two targets often share a
-// layer, and once it is there, containerd says so.
+// layer, and once it is there, containerd says so. A blob of another size than
+// the options tell is damaged, and is written anew.
 func (o *ownContent) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
 	if _, err := o.owned(); err != nil {
 		return nil, err
+	}
+	var asked content.WriterOpts
+	for _, opt := range opts {
+		if err := opt(&asked); err != nil {
+			return nil, err
+		}
+	}
+	if asked.Desc.Digest != "" {
+		if there, err := o.rely(asked.Desc); err != nil {
+			return nil, err
+		} else if there {
+			return nil, fmt.Errorf("content %v: %w", asked.Desc.Digest, errdefs.ErrAlreadyExists)
+		}
 	}
 	named := func(w *content.WriterOpts) error {
 		if w.Ref != "" { // else containerd says what is wrong

@@ -170,7 +170,8 @@ func setEntry(idx *ocispec.Index, e descriptor) bool {
 	switch {
 	case i < 0:
 		idx.Manifests = append(idx.Manifests, e)
-	case idx.Manifests[i].Digest == e.Digest && idx.Manifests[i].Annotations[annotationStored] != "":
+	case idx.Manifests[i].Digest == e.Digest && idx.Manifests[i].Annotations[annotationStored] != "" &&
+		(originOf(e) == Origin{} || originOf(e) == originOf(idx.Manifests[i])):
 		return false
 	default:
 		idx.Manifests[i] = e
@@ -181,6 +182,9 @@ func setEntry(idx *ocispec.Index, e descriptor) bool {
 // nameOf returns the reference of an entry, normalised where another tool
 // wrote it in a shorter form; "" if it has none.
 func nameOf(d descriptor) string {
+	if d.Annotations[annotationStored] != "" { // kiln wrote it, in full
+		return d.Annotations[annotationName]
+	}
 	for _, key := range []string{annotationName, annotationRef} {
 		if name := d.Annotations[key]; name != "" {
 			if full, err := Normalize(name); err == nil {
@@ -195,7 +199,7 @@ func nameOf(d descriptor) string {
 // bare returns d without what the store itself noted.
 func bare(d descriptor) descriptor {
 	d.Annotations = maps.Clone(d.Annotations)
-	for _, key := range []string{annotationName, annotationRef, annotationStored} {
+	for _, key := range []string{annotationName, annotationRef, annotationStored, AnnotationTarget, AnnotationDefinition} {
 		delete(d.Annotations, key)
 	}
 	return d
@@ -207,7 +211,12 @@ func imageOf(d descriptor) Image {
 		Target:  bare(d),
 		Created: timeOf(d, annotationCreated),
 		Stored:  timeOf(d, annotationStored),
+		Origin:  originOf(d),
 	}
+}
+
+func originOf(d descriptor) Origin {
+	return Origin{BuiltAs: d.Annotations[AnnotationTarget], Definition: d.Annotations[AnnotationDefinition]}
 }
 
 func timeOf(d descriptor, key string) time.Time {

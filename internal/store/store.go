@@ -6,15 +6,18 @@
 //	DIR/blobs/          manifests, configurations and layers, by digest
 //	DIR/ingest/         blobs that are being written
 //	DIR/kiln.lock       held while index.json changes
-//	DIR/kiln.owners     locked in part by each process that writes blobs
+//	DIR/kiln.owners     locked in part by each process that writes blobs, or needs them
+//	DIR/kiln.guard      held for the moment in which a blob is removed, or found to be there
+//	DIR/kiln.facts      what is known of images without reading them
+//	DIR/kiln.records/   what was told of the builds that made them
 //
 // Blobs come in through Content, names through Put. A name is written only
 // when every blob it leads to is there, and index.json is replaced as a whole,
 // under a lock that all processes respect: a reader never sees half of it, and
 // writers lose nothing to each other, wherever one of them is killed.
 //
-// The package removes no image and no blob; what does so later has to hold the
-// lock, and must spare blobs that are too young to have a name yet.
+// Images go when they are removed, blobs when nothing leads to them and nobody
+// may be about to need them: Remove, then GC.
 package store
 
 import (
@@ -49,7 +52,7 @@ var ErrNotFound = errors.New("no such image in the store")
 // processes may have the same directory open.
 type Store struct {
 	dir     string
-	blobs   content.Store
+	blobs   *ownContent
 	index   indexFile
 	now     func() time.Time
 	commit  sync.Mutex // held by the goroutine that changes the index
@@ -62,7 +65,21 @@ type Image struct {
 	Target  ocispec.Descriptor
 	Created time.Time // as its annotation tells; zero if it has none
 	Stored  time.Time // when Put wrote the entry; zero if another tool did
+	Origin            // of what built it, if kiln did
 }
+
+// An Origin says which target an image is of. It is handed to Put in the
+// annotations of the descriptor, and returned by List alone.
+type Origin struct {
+	BuiltAs    string // name of the target; "" if it was not built, or by an earlier kiln
+	Definition string // directory or URL of the definition; likewise
+}
+
+// The annotations of an Origin.
+const (
+	AnnotationTarget     = "io.github.kilnbuild.target"
+	AnnotationDefinition = "io.github.kilnbuild.definition"
+)
 
 // Open opens the store in dir, and makes it if it is not there. Temporary
 // files that a killed process left are removed. A store
@@ -100,6 +117,17 @@ func (s *Store) Put(ctx context.Context, refs []string, desc ocispec.Descriptor)
 		return err
 	}
 	c := &change{names: names, desc: desc}
+	if err := s.put(ctx, c); err != nil {
+		return err
+	}
+	if c.fresh {
+		s.note(desc)
+	}
+	return nil
+}
+
+// put has the change written, with those of others that wait.
+func (s *Store) put(ctx context.Context, c *change) error {
 	s.pending.add(c)
 	s.commit.Lock()
 	defer s.commit.Unlock()
@@ -143,10 +171,12 @@ func (s *Store) Resolve(_ context.Context, ref string) (ocispec.Descriptor, erro
 	}
 	i := slices.IndexFunc(idx.Manifests, match)
 	if i < 0 {
-		return ocispec.Descriptor{}, fmt.Errorf("%q: %w", ref, ErrNotFound)
+		return ocispec.Descriptor{}, notFound(ref)
 	}
 	return bare(idx.Manifests[i]), nil
 }
+
+func notFound(ref string) error { return fmt.Errorf("%q: %w", ref, ErrNotFound) }
 
 // matcher returns what tells the entries that ref stands for.
 func matcher(ref string) (func(ocispec.Descriptor) bool, error) {

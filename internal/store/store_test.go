@@ -84,6 +84,24 @@ func mustPut(t *testing.T, s *Store, d ocispec.Descriptor, refs ...string) {
 	}
 }
 
+// mustIndex writes an index of images.
+func mustIndex(t *testing.T, s *Store, of ...ocispec.Descriptor) ocispec.Descriptor {
+	t.Helper()
+	index, err := json.Marshal(ocispec.Index{
+		Versioned: specs.Versioned{SchemaVersion: 2},
+		MediaType: ocispec.MediaTypeImageIndex,
+		Manifests: of,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := addBlob(s.Content(), ocispec.MediaTypeImageIndex, index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // names lists the store as "name digest" lines, the digests by letter.
 func names(t *testing.T, s *Store, letters map[digest.Digest]string) []string {
 	t.Helper()
@@ -252,18 +270,7 @@ func TestPutVerifies(t *testing.T) {
 func TestPutVerifiesIndexes(t *testing.T) {
 	s := open(t)
 	a, b := mustImage(t, s, "a"), mustImage(t, s, "b")
-	index, err := json.Marshal(ocispec.Index{
-		Versioned: specs.Versioned{SchemaVersion: 2},
-		MediaType: ocispec.MediaTypeImageIndex,
-		Manifests: []ocispec.Descriptor{a, b},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := addBlob(s.Content(), ocispec.MediaTypeImageIndex, index)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := mustIndex(t, s, a, b)
 	mustPut(t, s, d, "whole")
 	checkLayout(t, s.Dir())
 	remove(t, filepath.Join(s.Dir(), "blobs", "sha256", digest.FromString("b").Encoded()))

@@ -24,9 +24,9 @@ const unnamedAfter = time.Minute
 func (s *Store) sweep() {
 	for _, path := range s.glob("ingest/*") {
 		ref, err := os.ReadFile(filepath.Join(path, "ref"))
-		prefix, _, ok := strings.Cut(string(ref), "/")
+		o, ok := ownerOf(string(ref))
 		unnamed := err != nil && youngest(path).Before(s.now().Add(-unnamedAfter)) // killed before it said whose it is
-		if unnamed || err == nil && ok && isAbandoned(s.dir, prefix+"/") {
+		if unnamed || err == nil && ok && isAbandoned(s.dir, o) {
 			_ = os.RemoveAll(path)
 		}
 	}

@@ -1,0 +1,155 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/gofrs/flock"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// Relying on blobs. A build is told that a blob is there long before a name
+// leads to it, and a push reads blobs whose name may be gone meanwhile. Who
+// relies on a blob is an owner first, and then sets the blob's time to now.
+// The garbage collection spares what is not older than the oldest living
+// owner. Both look and act under a lock of their own, shared by those who rely
+// on blobs, held alone for each removal: whoever comes second sees what the
+// first did. See docs/decisions/0017-what-the-store-keeps.md.
+
+// guardFile is locked for moments; it is never removed, as lockFile.
+const guardFile = "kiln.guard"
+
+// Use returns what ref stands for, as Resolve does, and keeps it, as Hold.
+func (s *Store) Use(ctx context.Context, ref string) (ocispec.Descriptor, error) {
+	if err := s.enroll(); err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	d, err := s.Resolve(ctx, ref)
+	if err != nil {
+		return d, err
+	}
+	return d, s.Hold(ctx, d)
+}
+
+// Hold keeps all that d leads to from GC, until the process ends or the
+// store is closed. It is called before what d leads to is read, by whoever
+// may still read when another has removed the image. What is not there is
+// left out, but if d itself is not, the error is ErrNotFound.
+func (s *Store) Hold(ctx context.Context, d ocispec.Descriptor) error {
+	if err := s.enroll(); err != nil {
+		return err
+	}
+	hold := func(ctx context.Context, d descriptor) ([]descriptor, error) {
+		there, err := s.blobs.rely(d)
+		if err != nil {
+			return nil, s.explain("read", err)
+		}
+		if !there {
+			return nil, images.ErrSkipDesc
+		}
+		return images.Children(ctx, s.blobs, stripData(d))
+	}
+	if !exists(s.blobs.path(d.Digest)) {
+		return fmt.Errorf("%s: %w", d.Digest, ErrNotFound)
+	}
+	return images.Walk(ctx, images.HandlerFunc(hold), stripData(d))
+}
+
+// enroll makes the store an owner. Where it may not write, it is none.
+func (s *Store) enroll() error {
+	if _, err := s.blobs.owned(); err != nil && !isReadOnly(err) {
+		return s.explain("read", err)
+	}
+	return nil
+}
+
+func isReadOnly(err error) bool {
+	return errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)
+}
+
+// Close lets go of what Hold and the writing of blobs have kept, and ends the
+// use of the store. The end of the process does, too.
+func (s *Store) Close() error {
+	if !s.blobs.owner.Load() {
+		return nil
+	}
+	f, err := s.blobs.owned()
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// path returns the file of a blob.
+func (o *ownContent) path(d digest.Digest) string {
+	return filepath.Join(o.dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
+}
+
+// rely reports whether a blob is there, and if so keeps it. One that has not
+// the size that d tells, if it tells one, is removed. The caller is an owner.
+func (o *ownContent) rely(d descriptor) (there bool, err error) {
+	if err := d.Digest.Validate(); err != nil {
+		return false, fmt.Errorf("digest %q: %w", d.Digest, err)
+	}
+	damaged, there, err := o.touch(d)
+	if err != nil || !damaged {
+		return there, err
+	}
+	unlock, err := o.guarded()
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	path := o.path(d.Digest)
+	st, err := os.Stat(path)
+	if err == nil && st.Size() == d.Size { // another has written it anew meanwhile
+		return true, nil
+	}
+	if err == nil {
+		err = os.Remove(path)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return false, err
+}
+
+// touch sets a blob's time to now, if it is there.
+func (o *ownContent) touch(d descriptor) (damaged, there bool, err error) {
+	l := flock.New(o.guard)
+	if err := l.RLock(); err != nil && !isReadOnly(err) {
+		return false, false, err
+	}
+	defer func() { _ = l.Close() }()
+	path, now := o.path(d.Digest), time.Now()
+	st, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, false, nil
+	case err != nil:
+		return false, false, err
+	case d.Size > 0 && st.Size() != d.Size:
+		return true, false, nil
+	}
+	if err := os.Chtimes(path, now, now); err != nil && !isReadOnly(err) {
+		return false, false, err
+	}
+	return false, true, nil
+}
+
+// guarded takes the lock under which blobs are removed.
+func (o *ownContent) guarded() (unlock func(), err error) {
+	l := flock.New(o.guard)
+	if err := l.Lock(); err != nil {
+		return nil, err
+	}
+	return func() { _ = l.Close() }, nil
+}
