@@ -39,6 +39,8 @@ var mayImport = map[string][]string{
 	"internal/store":     {},
 	"internal/durations": {"config", "exec", "graph"},
 	"internal/gitfacts":  {},
+	"internal/image":     {"config", "internal/registry", "internal/store"},
+	"internal/registry":  {"exec"},
 	"internal/runs":      {"config", "exec", "graph", "internal/diag"},
 	"internal/startup":   {},
 	"cmd/kiln":           {"internal/cli"},

@@ -1,0 +1,416 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/internal/registry"
+	"github.com/kilnbuild/kiln/internal/store"
+)
+
+// A Resolver finds images by what users write:
+//
+//	api                          the image that the target api last built, else api:latest of the store
+//	example.com/api:1            of the store, else, as it names one, of that registry
+//	sha256:…                     of the store
+//	store://api:1                of the store and nowhere else
+//	docker://example.com/api:1   of that registry and nowhere else
+//	oci:DIR[:REF]                of an OCI layout
+//	oci-archive:FILE[:REF]       of a tar file with an OCI layout
+//	docker-archive:FILE[:REF]    of what `docker save` writes
+//	./image.tar, DIR             the same, whichever it is
+//
+// Its zero value knows nothing but paths. Goroutines may not share it.
+type Resolver struct {
+	Store *store.Store // nil: there is none
+	// Target returns the names that the images of a target of the build file
+	// have, and false where there is no such target; nil if there is no build file.
+	Target     func(ctx context.Context, name string) ([]string, bool, error)
+	Registries registry.Options
+	Dir        string    // that paths are relative to; "" is the working directory
+	Stdin      io.Reader // the file that "-" names
+	Temp       string    // for copies of packed archives; "" is the system's
+
+	open []io.Closer
+}
+
+// Close closes the files that images are read from.
+func (r *Resolver) Close() error {
+	var errs []error
+	for _, c := range r.open {
+		errs = append(errs, c.Close())
+	}
+	r.open = nil
+	return errors.Join(errs...)
+}
+
+// A NotFoundError says that there is no image of that name.
+type NotFoundError struct {
+	Ref   string
+	Where string // "the store", "registry example.com", "./image.tar"
+	Near  string // the nearest name that is there; "" if none is near
+	Hint  string // "" or where else it might be
+}
+
+func (e *NotFoundError) Error() string {
+	text := fmt.Sprintf("no image %q in %s", e.Ref, e.Where)
+	if e.Near != "" {
+		text += fmt.Sprintf(" (did you mean %q?)", e.Near)
+	}
+	if e.Hint != "" {
+		text += "; " + e.Hint
+	}
+	return text
+}
+
+// Find returns the one image that text stands for. Where an archive or a
+// layout holds several, the error lists them.
+func (r *Resolver) Find(ctx context.Context, text string) (*Image, error) {
+	all, err := r.FindAll(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) > 1 {
+		return nil, fmt.Errorf("%s holds %d images (%s); say which one, as in %s:%s", text, len(all), names(all), text, nth(all, 0))
+	}
+	return all[0], nil
+}
+
+// FindAll returns the images that text stands for, at least one: of an
+// archive or a layout without a reference all that it holds.
+func (r *Resolver) FindAll(ctx context.Context, text string) ([]*Image, error) {
+	if text == "" {
+		return nil, errors.New("the name of an image is empty")
+	}
+	if scheme, rest, ok := strings.Cut(text, "://"); ok {
+		switch scheme {
+		case "docker":
+			return one(r.ask(ctx, rest))
+		case "store":
+			return one(r.stored(ctx, rest))
+		}
+		return nil, fmt.Errorf("%q: kiln knows the places store://, docker:// (a registry), oci:, oci-archive: and docker-archive:", text)
+	}
+	for _, p := range []Place{InLayout, InOCIArchive, InDockerArchive} {
+		if rest, ok := strings.CutPrefix(text, string(p)+":"); ok && !r.isTag(rest) {
+			path, ref, _ := strings.Cut(rest, ":")
+			return r.inFile(path, ref, p)
+		}
+	}
+	if text == "-" || isPath(text) {
+		path, ref := r.splitPath(text)
+		return r.inFile(path, ref, "")
+	}
+	return r.named(ctx, text)
+}
+
+func one(i *Image, err error) ([]*Image, error) {
+	if err != nil {
+		return nil, err
+	}
+	return []*Image{i}, nil
+}
+
+// isTag reports whether what follows "oci:" may as well be the tag of a
+// repository of that name: there is no such file then.
+func (r *Resolver) isTag(rest string) bool {
+	if rest == "" || strings.ContainsAny(rest, "/:") {
+		return false
+	}
+	_, err := os.Lstat(r.abs(rest))
+	return err != nil && reference.TagRegexp.FindString(rest) == rest && !strings.Contains(rest, ".")
+}
+
+// isPath reports whether a text can only be a path.
+func isPath(text string) bool {
+	return filepath.IsAbs(text) || text == "." || text == ".." || strings.HasPrefix(text, "./") || strings.HasPrefix(text, "../")
+}
+
+// splitPath parts "PATH[:REF]", where PATH may have colons if it exists.
+func (r *Resolver) splitPath(text string) (path, ref string) {
+	if _, err := os.Stat(r.abs(text)); err == nil {
+		return text, ""
+	}
+	path, ref, _ = strings.Cut(text, ":")
+	return path, ref
+}
+
+func (r *Resolver) abs(path string) string {
+	if r.Dir == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(r.Dir, path)
+}
+
+// named finds what may be a target, a reference or a file.
+func (r *Resolver) named(ctx context.Context, text string) ([]*Image, error) {
+	if i, err := r.ofTarget(ctx, text); i != nil || err != nil {
+		return one(i, err)
+	}
+	i, err := r.stored(ctx, text)
+	var missing *NotFoundError
+	if err == nil || !errors.As(err, &missing) {
+		if err != nil && r.isImages(text) { // a name like Image.tar is no reference
+			return r.inFile(text, "", "")
+		}
+		return one(i, err)
+	}
+	if path, ref := r.splitPath(text); r.isImages(path) {
+		return r.inFile(path, ref, "")
+	}
+	if !namesRegistry(text) {
+		return nil, err
+	}
+	i, err = r.ask(ctx, text)
+	var absent *NotFoundError
+	if errors.As(err, &absent) {
+		absent.Where, absent.Near = missing.Where+" and in "+absent.Where, missing.Near
+	}
+	return one(i, err)
+}
+
+// isImages reports whether there is a file or a layout of that name.
+func (r *Resolver) isImages(path string) bool {
+	info, err := os.Stat(r.abs(path))
+	switch {
+	case err != nil:
+		return false
+	case info.IsDir():
+		return isLayout(dirTree(r.abs(path)))
+	}
+	return info.Mode().IsRegular() && strings.Contains(filepath.Base(path), ".t")
+}
+
+// namesRegistry reports whether a reference says in which registry the image
+// is. Others are not looked for in Docker's: a slip of the pen would be.
+func namesRegistry(text string) bool {
+	host, _, ok := strings.Cut(text, "/")
+	return ok && (strings.ContainsAny(host, ".:") || host == "localhost")
+}
+
+// ofTarget returns the image that a target last built, as the store has it;
+// nil if text is no target's name, or if the target was not built and the
+// store has an image of that name.
+func (r *Resolver) ofTarget(ctx context.Context, text string) (*Image, error) {
+	if r.Target == nil || strings.ContainsAny(text, "/:@") {
+		return nil, nil
+	}
+	refs, ok, err := r.Target(ctx, text)
+	if err != nil || !ok {
+		return nil, err
+	}
+	var out *Image
+	for _, ref := range refs {
+		i, err := r.stored(ctx, ref)
+		var missing *NotFoundError
+		switch {
+		case errors.As(err, &missing):
+		case err != nil:
+			return nil, err
+		case out == nil:
+			out = i
+		case out.Desc.Digest == i.Desc.Digest:
+			out.Names = append(out.Names, i.Names...)
+		}
+	}
+	if out != nil {
+		out.Target = text
+		return out, nil
+	}
+	if _, err := r.stored(ctx, text); err == nil {
+		return nil, nil
+	}
+	return nil, &NotFoundError{Ref: text, Where: "the store", Hint: fmt.Sprintf("there is a target of that name: `kiln build %s` makes it", text)}
+}
+
+// stored returns an image of the store.
+func (r *Resolver) stored(ctx context.Context, text string) (*Image, error) {
+	if r.Store == nil {
+		return nil, &NotFoundError{Ref: text, Where: "the store"}
+	}
+	desc, err := r.Store.Resolve(ctx, text)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	all, listErr := r.Store.List(ctx)
+	if listErr != nil {
+		return nil, listErr
+	}
+	if err != nil {
+		missing := &NotFoundError{Ref: text, Where: "the store", Near: nearest(text, all)}
+		if !namesRegistry(text) {
+			missing.Hint = fmt.Sprintf("docker://%s is that of Docker's registry", text)
+		}
+		return nil, missing
+	}
+	i := &Image{Place: InStore, Where: r.Store.Dir(), Desc: plain(desc), from: blobStore{r.Store.Content()}}
+	if full, err := normalize(text); err == nil && !isDigest(text) {
+		i.Names = []string{full}
+		return i, nil
+	}
+	for _, e := range all {
+		if e.Target.Digest == desc.Digest && e.Name != "" {
+			i.Names = append(i.Names, e.Name)
+		}
+	}
+	return i, nil
+}
+
+func isDigest(text string) bool {
+	_, err := digest.Parse(text)
+	return err == nil
+}
+
+// nearest returns the name in the store that is most like text; "" if none is
+// near.
+func nearest(text string, all []store.Image) string {
+	var names []string
+	for _, e := range all {
+		if e.Name != "" {
+			names = append(names, strings.TrimSuffix(Familiar(e.Name), ":latest"))
+		}
+	}
+	return config.Nearest(text, names)
+}
+
+// inFile returns the images of a layout or an archive; with a ref, only that.
+// want is what the user called it, "" if that is to be found out.
+func (r *Resolver) inFile(path, ref string, want Place) ([]*Image, error) {
+	if path == "" {
+		return nil, fmt.Errorf("%s: without the path of a file", want)
+	}
+	all, err := r.openPath(path, want)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s holds no image", path)
+	}
+	if ref == "" {
+		return all, nil
+	}
+	return one(pick(all, ref, path))
+}
+
+// openPath opens a layout or an archive, whichever it is.
+func (r *Resolver) openPath(path string, want Place) ([]*Image, error) {
+	if path == "-" && r.Stdin != nil {
+		f, err := spool(r.Stdin, r.Temp)
+		if err != nil {
+			return nil, fmt.Errorf("read standard input: %w", err)
+		}
+		return r.openFile(f, "standard input", want)
+	}
+	info, err := os.Stat(r.abs(path))
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		if want != InLayout && want != "" {
+			return nil, fmt.Errorf("%s is a directory; that of an OCI layout is called oci:%s", path, path)
+		}
+		if !isLayout(dirTree(r.abs(path))) {
+			return nil, fmt.Errorf("%s is no OCI layout: it has no oci-layout and index.json", path)
+		}
+		return layout{dirTree(r.abs(path))}.images(path, InLayout)
+	}
+	if want == InLayout {
+		return nil, fmt.Errorf("%s is a file; one with an OCI layout is called oci-archive:%s", path, path)
+	}
+	f, err := os.Open(r.abs(path))
+	if err != nil {
+		return nil, err
+	}
+	return r.openFile(f, path, want)
+}
+
+// openFile reads what an archive holds.
+func (r *Resolver) openFile(f *os.File, path string, want Place) ([]*Image, error) {
+	a, f, err := openArchive(f, r.Temp)
+	r.open = append(r.open, f)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if want != InDockerArchive && isLayout(a) {
+		return archivedLayout(a, path)
+	}
+	if want == InOCIArchive {
+		return nil, fmt.Errorf("%s holds no OCI layout; what `docker save` writes is called docker-archive:%s", path, path)
+	}
+	return dockerImages(a, path)
+}
+
+// archivedLayout returns the images of a layout in a tar file. Docker writes
+// the names of some into its own table only.
+func archivedLayout(a *archive, path string) ([]*Image, error) {
+	all, err := layout{a}.images(path, InOCIArchive)
+	if err != nil {
+		return nil, err
+	}
+	if entries, err := readTable(a); err == nil && len(entries) == len(all) {
+		for n, e := range entries {
+			for _, tag := range e.RepoTags {
+				if full, err := normalize(tag); err == nil && !all[n].hasName(full) {
+					all[n].Names = append(all[n].Names, full)
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+// pick returns the image that ref names among those of a file: by its name,
+// by its tag alone, by its digest, or by its place ("@0").
+func pick(all []*Image, ref, path string) (*Image, error) {
+	if at, ok := strings.CutPrefix(ref, "@"); ok {
+		if n, err := strconv.Atoi(at); err == nil && n >= 0 && n < len(all) {
+			return all[n], nil
+		}
+		return nil, fmt.Errorf("%s holds %d images, from @0", path, len(all))
+	}
+	full, _ := normalize(ref)
+	matches := []func(i *Image) bool{
+		func(i *Image) bool { return i.tag == ref || i.Desc.Digest.String() == ref },
+		func(i *Image) bool { return full != "" && i.hasName(full) },
+		func(i *Image) bool {
+			return slices.ContainsFunc(i.Names, func(n string) bool { return strings.HasSuffix(n, ":"+ref) })
+		},
+	}
+	for _, match := range matches {
+		if n := slices.IndexFunc(all, match); n >= 0 {
+			return all[n], nil
+		}
+	}
+	return nil, &NotFoundError{Ref: ref, Where: path, Hint: "it holds " + names(all)}
+}
+
+// names lists images for people.
+func names(all []*Image) string {
+	var out []string
+	for n := range all {
+		out = append(out, nth(all, n))
+	}
+	return strings.Join(out, ", ")
+}
+
+// nth is how the n-th image of a file is asked for.
+func nth(all []*Image, n int) string {
+	switch i := all[n]; {
+	case len(i.Names) > 0:
+		return Familiar(i.Names[0])
+	case i.tag != "":
+		return i.tag
+	}
+	return "@" + strconv.Itoa(n)
+}

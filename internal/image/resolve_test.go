@@ -1,0 +1,136 @@
+package image
+
+import (
+	"context"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// newRegistry starts a registry and returns its host.
+func newRegistry(t testing.TB) string {
+	t.Helper()
+	srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(srv.Close)
+	return strings.TrimPrefix(srv.URL, "http://")
+}
+
+func newResolver(t testing.TB) *Resolver {
+	t.Helper()
+	r := &Resolver{Store: newStore(t), Temp: t.TempDir()}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// The same image is found by each of its names, in each place, and reads the
+// same.
+func TestFindEverywhere(t *testing.T) {
+	f := multi(t, map[string]string{"app": "1"})
+	r := newResolver(t)
+	f.put(t, r.Store, "reg.example/api:1", "api")
+	dir := t.TempDir()
+	r.Dir = dir
+	writeTree(t, filepath.Join(dir, "layout"), f.layoutFiles(t, annotationName, "docker.io/library/api:2"))
+	packed := tarOf(t, f.layoutFiles(t, annotationRef, "v3"))
+	writeTree(t, dir, map[string]string{"plain.tar": string(packed), "packed.tar.gz": string(gzipped(t, packed))})
+	r.Target = func(_ context.Context, name string) ([]string, bool, error) {
+		return []string{"reg.example/api:1", "reg.example/api:none"}, name == "the-target", nil
+	}
+	r.Stdin = strings.NewReader(string(packed))
+	for text, want := range map[string]struct {
+		place Place
+		name  string
+	}{
+		"api":                          {InStore, "docker.io/library/api:latest"},
+		"reg.example/api:1":            {InStore, "reg.example/api:1"},
+		"store://api":                  {InStore, "docker.io/library/api:latest"},
+		f.desc.Digest.String():         {InStore, "docker.io/library/api:latest reg.example/api:1"},
+		"the-target":                   {InStore, "reg.example/api:1"},
+		"layout":                       {InLayout, "docker.io/library/api:2"},
+		"./layout":                     {InLayout, "docker.io/library/api:2"},
+		"oci:layout":                   {InLayout, "docker.io/library/api:2"},
+		"oci:layout:api:2":             {InLayout, "docker.io/library/api:2"},
+		"oci:layout:2":                 {InLayout, "docker.io/library/api:2"},
+		filepath.Join(dir, "layout"):   {InLayout, "docker.io/library/api:2"},
+		"plain.tar":                    {InOCIArchive, ""},
+		"oci-archive:plain.tar:v3":     {InOCIArchive, ""},
+		"oci-archive:packed.tar.gz":    {InOCIArchive, ""},
+		"oci-archive:packed.tar.gz:@0": {InOCIArchive, ""},
+		"-":                            {InOCIArchive, ""},
+	} {
+		i, err := r.Find(t.Context(), text)
+		if err != nil {
+			t.Errorf("Find(%q): %v", text, err)
+			continue
+		}
+		if i.Desc.Digest != f.desc.Digest || i.Place != want.place || strings.Join(i.Names, " ") != want.name {
+			t.Errorf("Find(%q) = %s %s %v, want %s %s %v", text, i.Desc.Digest, i.Place, i.Names, f.desc.Digest, want.place, want.name)
+		}
+		all, err := i.Manifests(t.Context())
+		if err != nil {
+			t.Fatalf("Find(%q): %v", text, err)
+		}
+		if len(all) != 2 || all[1].Config.Architecture != "arm64" || len(all[1].Attestations) != 1 || all[1].Attestations[0].Statements[0].Predicate != "https://slsa.dev/provenance/v1" {
+			t.Errorf("Find(%q): manifests %+v", text, all)
+		}
+	}
+}
+
+// What is not there is said with the nearest name, and what would help.
+func TestFindNothing(t *testing.T) {
+	f := single(t, map[string]string{"app": "1"})
+	r := newResolver(t)
+	f.put(t, r.Store, "backend")
+	dir := t.TempDir()
+	r.Dir = dir
+	writeTree(t, dir, map[string]string{
+		"text.tar":      "no archive, but long enough to be read as the header of one" + strings.Repeat(".", 1000),
+		"empty.tar":     "",
+		"files.tar":     string(tarOf(t, map[string]string{"README": "hello"})),
+		"up.tar":        string(tarOf(t, map[string]string{"../../etc/passwd": "root"})),
+		"cut.tar":       string(tarOf(t, f.layoutFiles(t, annotationRef, "x"))[:2000]),
+		"packed.tar.xz": "\xfd7zXZ\x00rest",
+	})
+	writeTree(t, filepath.Join(dir, "dir"), map[string]string{"README": ""})
+	r.Target = func(_ context.Context, name string) ([]string, bool, error) { return nil, name == "later", nil }
+	host := newRegistry(t)
+	for text, want := range map[string]string{
+		"bakend":                    `no image "bakend" in the store (did you mean "backend"?); docker://bakend is that of Docker's registry`,
+		"later":                     "there is a target of that name: `kiln build later` makes it",
+		"BackEnd":                   "must be lowercase",
+		"store://" + host + "/x":    `no image "` + host + `/x" in the store`,
+		host + "/x:1":               `no image "` + host + `/x:1" in the store and in registry ` + host,
+		"docker://" + host + "/x:1": `no image "` + host + `/x:1" in registry ` + host,
+		"s3://bucket/x":             "kiln knows the places",
+		"./none.tar":                "no such file",
+		"./text.tar":                "it is not a tar file",
+		"./empty.tar":               "it is no archive",
+		"./files.tar":               "neither an OCI layout (index.json) nor what `docker save` writes (manifest.json)",
+		"./up.tar":                  "leads out of it",
+		"./cut.tar":                 "it is cut off",
+		"./packed.tar.xz":           "xz -d",
+		"./dir":                     "is no OCI layout",
+		"oci-archive:files.tar":     "holds no OCI layout",
+		"oci:text.tar":              "oci-archive:text.tar",
+		"docker-archive:dir":        "is a directory",
+		"":                          "is empty",
+	} {
+		_, err := r.Find(t.Context(), text)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Find(%q): %v, want %q", text, err, want)
+		}
+	}
+	if left, err := os.ReadDir(r.Temp); err != nil || len(left) > 0 {
+		t.Errorf("left in the folder of temporary files: %v %v", left, err)
+	}
+}

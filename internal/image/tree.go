@@ -1,0 +1,280 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/containerd/platforms"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The media types of Docker, beside OCI's. The first two are schema 1, of
+// registries before 2016.
+const (
+	typeSchema1       = "application/vnd.docker.distribution.manifest.v1+json"
+	typeSignedSchema1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+	typeDockerImage   = "application/vnd.docker.distribution.manifest.v2+json"
+	typeDockerIndex   = "application/vnd.docker.distribution.manifest.list.v2+json"
+	typeDockerConfig  = "application/vnd.docker.container.image.v1+json"
+)
+
+// What tells an attestation in an index, and what it is about; what it says.
+const (
+	annotationType      = "vnd.docker.reference.type"
+	annotationSubject   = "vnd.docker.reference.digest"
+	annotationPredicate = "in-toto.io/predicate-type"
+	typeAttestation     = "attestation-manifest"
+)
+
+// IsIndex reports whether a media type is that of a list of manifests.
+func IsIndex(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageIndex || mediaType == typeDockerIndex
+}
+
+// IsManifest reports whether a media type is that of one image's manifest.
+func IsManifest(mediaType string) bool {
+	return mediaType == ocispec.MediaTypeImageManifest || mediaType == typeDockerImage
+}
+
+// checkType says what is wrong with a media type that leads to no image.
+func checkType(mediaType string) error {
+	switch {
+	case IsIndex(mediaType), IsManifest(mediaType):
+		return nil
+	case mediaType == typeSchema1, mediaType == typeSignedSchema1:
+		return fmt.Errorf("it has schema 1, the format of images before 2016 (%s), which kiln does not read; have it pulled and pushed again by the tool that made it", mediaType)
+	case mediaType == "":
+		return fmt.Errorf("it does not say its media type")
+	}
+	return fmt.Errorf("its media type %q is not that of an image", mediaType)
+}
+
+// A Manifest is the image of one platform.
+type Manifest struct {
+	Desc         ocispec.Descriptor // with the platform, if index or configuration tell it
+	Raw          []byte             // the manifest, as it stands
+	Manifest     ocispec.Manifest   // the same, decoded
+	RawConfig    []byte             // the configuration, as it stands
+	Config       v1.ConfigFile      // the same, decoded; zero where it is not that of an image
+	Attestations []Attestation      // about this manifest, in the order of the index
+}
+
+// An Attestation is a manifest whose layers are statements about an image.
+type Attestation struct {
+	Desc       ocispec.Descriptor
+	Statements []Statement
+}
+
+// A Statement is one in-toto statement.
+type Statement struct {
+	Desc      ocispec.Descriptor // of the statement's JSON
+	Predicate string             // its type, "https://slsa.dev/provenance/v1"
+}
+
+// Manifests returns the image's platforms, in the order of its index, each
+// with its attestations.
+func (i *Image) Manifests(ctx context.Context) ([]Manifest, error) {
+	all, err := i.leaves(ctx, i.Desc)
+	if err != nil {
+		return nil, err
+	}
+	var out []Manifest
+	for _, d := range all {
+		if isAttestation(d) {
+			continue
+		}
+		m, err := i.manifest(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range all {
+			if isAttestation(a) && a.Annotations[annotationSubject] == d.Digest.String() {
+				att, err := i.attestation(ctx, a)
+				if err != nil {
+					return nil, err
+				}
+				m.Attestations = append(m.Attestations, att)
+			}
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+func isAttestation(d ocispec.Descriptor) bool {
+	return d.Annotations[annotationType] == typeAttestation
+}
+
+// leaves returns the manifests below d, attestations with them.
+func (i *Image) leaves(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	if !IsIndex(d.MediaType) {
+		return []ocispec.Descriptor{d}, nil
+	}
+	children, err := i.children(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	var out []ocispec.Descriptor
+	for _, c := range children {
+		below, err := i.leaves(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, below...)
+	}
+	return out, nil
+}
+
+func (i *Image) manifest(ctx context.Context, d ocispec.Descriptor) (Manifest, error) {
+	m := Manifest{Desc: d}
+	if err := checkType(d.MediaType); err != nil {
+		return m, fmt.Errorf("%s: %s: %w", i, d.Digest, err)
+	}
+	var err error
+	if m.Raw, err = i.decode(ctx, d, &m.Manifest); err != nil {
+		return m, err
+	}
+	if m.RawConfig, err = i.Read(ctx, m.Manifest.Config); err != nil {
+		return m, err
+	}
+	switch m.Manifest.Config.MediaType {
+	case ocispec.MediaTypeImageConfig, typeDockerConfig:
+		if err := json.Unmarshal(m.RawConfig, &m.Config); err != nil {
+			return m, fmt.Errorf("%s: configuration %s: %w", i, m.Manifest.Config.Digest, err)
+		}
+	}
+	if m.Desc.Platform == nil && m.Config.OS != "" {
+		m.Desc.Platform = &ocispec.Platform{OS: m.Config.OS, Architecture: m.Config.Architecture, Variant: m.Config.Variant, OSVersion: m.Config.OSVersion, OSFeatures: m.Config.OSFeatures}
+	}
+	return m, nil
+}
+
+func (i *Image) attestation(ctx context.Context, d ocispec.Descriptor) (Attestation, error) {
+	a := Attestation{Desc: d}
+	var m ocispec.Manifest
+	if _, err := i.decode(ctx, d, &m); err != nil {
+		return a, err
+	}
+	for _, l := range m.Layers {
+		a.Statements = append(a.Statements, Statement{Desc: l, Predicate: l.Annotations[annotationPredicate]})
+	}
+	return a, nil
+}
+
+// children returns what a manifest or an index names: of a manifest the
+// configuration and then the layers, of anything else nothing.
+func (i *Image) children(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	switch {
+	case IsIndex(d.MediaType):
+		var idx ocispec.Index
+		_, err := i.decode(ctx, d, &idx)
+		return idx.Manifests, err
+	case IsManifest(d.MediaType):
+		var m ocispec.Manifest
+		_, err := i.decode(ctx, d, &m)
+		return append([]ocispec.Descriptor{m.Config}, m.Layers...), err
+	case d.MediaType == typeSchema1, d.MediaType == typeSignedSchema1:
+		return nil, fmt.Errorf("%s: %s: %w", i, d.Digest, checkType(d.MediaType))
+	}
+	return nil, nil
+}
+
+// blobs returns all that the image leads to, each once, what is named before
+// what names it, so that who writes in this order never writes a manifest
+// whose blobs are not there.
+func (i *Image) blobs(ctx context.Context) ([]ocispec.Descriptor, error) {
+	if err := checkType(i.Desc.MediaType); err != nil {
+		return nil, fmt.Errorf("%s: %w", i, err)
+	}
+	var out []ocispec.Descriptor
+	seen := map[digest.Digest]bool{}
+	var walk func(d ocispec.Descriptor) error
+	walk = func(d ocispec.Descriptor) error {
+		if seen[d.Digest] {
+			return nil
+		}
+		seen[d.Digest] = true
+		children, err := i.children(ctx, d)
+		if err != nil {
+			return err
+		}
+		for _, c := range children {
+			if err := walk(c); err != nil {
+				return err
+			}
+		}
+		out = append(out, d)
+		return nil
+	}
+	return out, walk(i.Desc)
+}
+
+// isForeign reports whether a layer is kept at addresses of its own, as those
+// of Windows' base images are, and is not moved with its image.
+func isForeign(d ocispec.Descriptor) bool { return len(d.URLs) > 0 }
+
+// ForPlatforms returns the image with those of its platforms that want names,
+// with their attestations. Where that is all of them it is i itself; else an
+// index with the entries that are left, which has another digest. A platform
+// that the image lacks is an error that lists what there is.
+func (i *Image) ForPlatforms(ctx context.Context, want []string) (*Image, error) {
+	if len(want) == 0 {
+		return i, nil
+	}
+	matchers := make([]platforms.Matcher, len(want))
+	for n, w := range want {
+		p, err := platforms.Parse(w)
+		if err != nil {
+			return nil, fmt.Errorf("platform %q: %w", w, err)
+		}
+		matchers[n] = platforms.OnlyStrict(p)
+	}
+	all, err := i.Manifests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	chosen, err := i.choose(all, want, matchers)
+	if err != nil || len(chosen) == len(all) {
+		return i, err
+	}
+	return i.narrowed(ctx, chosen)
+}
+
+// choose returns the digests of the manifests that the matchers want.
+func (i *Image) choose(all []Manifest, want []string, matchers []platforms.Matcher) (map[string]bool, error) {
+	chosen := map[string]bool{}
+	for n, match := range matchers {
+		at := slices.IndexFunc(all, func(m Manifest) bool { return m.Desc.Platform != nil && match.Match(*m.Desc.Platform) })
+		if at < 0 {
+			return nil, fmt.Errorf("%s is not there for %s; it is for %s", i, want[n], platformsOf(all))
+		}
+		chosen[all[at].Desc.Digest.String()] = true
+	}
+	return chosen, nil
+}
+
+// narrowed returns the image with an index of the chosen manifests only.
+func (i *Image) narrowed(ctx context.Context, chosen map[string]bool) (*Image, error) {
+	var idx ocispec.Index
+	if _, err := i.decode(ctx, i.Desc, &idx); err != nil {
+		return nil, err
+	}
+	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool {
+		if isAttestation(d) {
+			return !chosen[d.Annotations[annotationSubject]]
+		}
+		return !chosen[d.Digest.String()]
+	})
+	text, err := json.MarshalIndent(idx, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	out := *i
+	out.Desc.Digest, out.Desc.Size = digest.FromBytes(text), int64(len(text))
+	out.from = &made{source: i.from, text: map[digest.Digest][]byte{out.Desc.Digest: text}}
+	return &out, nil
+}
