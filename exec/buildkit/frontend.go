@@ -102,12 +102,19 @@ func (f *frontend) questions() dockerui.RequestHandler {
 	}
 }
 
+// findings is what a gateway.Client has that wants to know of the findings of
+// BuildKit's checks by name and line.
+type findings interface{ found(rule string, line int) }
+
 // warner passes the warnings of BuildKit's checks on.
 func (f *frontend) warner(ctx context.Context) linter.LintWarnFunc {
 	return func(rule, description, url, msg string, at []parser.Range) {
 		line := 0
 		if len(at) > 0 {
 			line = at[0].Start.Line
+		}
+		if l, ok := f.gw.(findings); ok {
+			l.found(rule, line)
 		}
 		f.src.Warn(ctx, linter.LintFormatShort(rule, msg, line), gateway.WarnOpts{
 			Level: 1, URL: url, Detail: [][]byte{[]byte(description)}, Range: ranges(at),

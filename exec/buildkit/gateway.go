@@ -32,6 +32,7 @@ type frontendGateway struct {
 	attrs  map[string]string
 	states map[string]llb.State
 	quiet  bool        // drop warnings
+	alone  bool        // there is no daemon, see foresee.go
 	warned atomic.Bool // one was dropped
 }
 
@@ -134,6 +135,10 @@ type lazyRef struct {
 // into the result.
 func (r *lazyRef) real(ctx context.Context) (gateway.Reference, error) {
 	r.once.Do(func() {
+		if r.g.alone {
+			r.err = errSurvey
+			return
+		}
 		def, err := r.g.s.bindLocals(r.g.j, r.def)
 		if err != nil {
 			r.err = err
@@ -237,6 +242,5 @@ func (d *localDir) openText(name string) (io.ReadCloser, fs.FileInfo, error) {
 	if name != inlineName {
 		return nil, nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	rc, err := d.fs.Open(name)
-	return rc, &fsutil.StatInfo{Stat: inlineStat(d.text)}, err
+	return io.NopCloser(strings.NewReader(d.text)), &fsutil.StatInfo{Stat: inlineStat(d.text)}, nil
 }
