@@ -272,12 +272,19 @@ func names(list string) []string {
 	return out
 }
 
+// annotationTarget tells an ImageStore which target an image is of.
+const annotationTarget = "io.github.kilnbuild.target"
+
 // keep puts the image into kiln's store.
 func (o *outputs) keep(ctx context.Context, resp map[string]string) ([]string, error) {
 	desc, err := descriptorOf(resp)
 	if err != nil {
 		return nil, err
 	}
+	if desc.Annotations == nil {
+		desc.Annotations = map[string]string{}
+	}
+	desc.Annotations[annotationTarget] = o.j.name
 	refs := o.j.req.Tags
 	if len(refs) == 0 { // then by the target's name, where that can name an image
 		refs = names(strings.ToLower(o.j.name))

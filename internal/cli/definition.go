@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 
 	"github.com/hashicorp/hcl/v2"
@@ -118,4 +119,18 @@ func (a *app) tell(diags hcl.Diagnostics, files []config.File) {
 	}
 	text := diag.Text(diags, diag.Options{Sources: diag.Files(files), Color: a.colored(a.Err), Width: a.width(a.Err)})
 	fmt.Fprint(a.Err, a.discreet(text))
+}
+
+// home is what a definition is known by between runs: the absolute directory
+// of its first file, or the URL that it was fetched from.
+func (a *app) home(d *definition) string {
+	switch {
+	case d.url != "":
+		return d.url
+	case len(d.files) == 0 || d.files[0].Name == "-":
+		return a.dir
+	case filepath.IsAbs(d.files[0].Name):
+		return filepath.Dir(d.files[0].Name)
+	}
+	return filepath.Dir(filepath.Join(a.dir, d.files[0].Name))
 }

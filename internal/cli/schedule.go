@@ -161,15 +161,5 @@ func (a *app) history(d *definition) *durations.History {
 	if err != nil {
 		return nil
 	}
-	key := d.url
-	if key == "" {
-		key = a.dir
-		if len(d.files) > 0 && d.files[0].Name != "-" {
-			key = filepath.Dir(filepath.Join(a.dir, d.files[0].Name))
-			if filepath.IsAbs(d.files[0].Name) {
-				key = filepath.Dir(d.files[0].Name)
-			}
-		}
-	}
-	return durations.Open(filepath.Join(o.StateDir, "durations"), key)
+	return durations.Open(filepath.Join(o.StateDir, "durations"), a.home(d))
 }
