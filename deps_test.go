@@ -34,6 +34,7 @@ var mayImport = map[string][]string{
 	"exec/buildkit":      {"config", "exec", "graph"},
 	"exec/pool":          {"config", "exec", "graph"},
 	"internal/diag":      {"config"},
+	"internal/docker":    {},
 	"internal/progress":  {"config", "exec", "graph", "internal/diag"},
 	"internal/engine":    {},
 	"internal/store":     {},

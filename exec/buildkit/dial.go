@@ -18,6 +18,7 @@ import (
 	_ "github.com/moby/buildkit/client/connhelper/nerdctlcontainer" // nerdctl-container://
 	_ "github.com/moby/buildkit/client/connhelper/podmancontainer"  // podman-container://
 	_ "github.com/moby/buildkit/client/connhelper/ssh"              // ssh://
+	"github.com/moby/buildkit/session"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -52,6 +53,9 @@ type DialOptions struct {
 	// RecordPrefix is put before the references of build records, as buildx
 	// has them: "builder/node/"; "" for a daemon that is no builder of buildx.
 	RecordPrefix string
+	// Docker is the engine that the daemon is part of, reached by Dialer; nil
+	// is a BuildKit alone.
+	Docker *Docker
 	// Hint says in sentences what can be done when the daemon is lost in the
 	// middle of a run: where its log is, how to start another. "" is what
 	// holds for any.
@@ -70,6 +74,7 @@ type Conn struct {
 
 	recordPrefix string
 	version      string
+	docker       *Docker // nil for a BuildKit alone
 	workers      []*client.WorkerInfo
 }
 
@@ -86,11 +91,15 @@ func Dial(ctx context.Context, o DialOptions) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	// The address only has to look like one: connections are the dialer's.
-	c, err := client.New(ctx, "passthrough:///"+url.PathEscape(o.Addr), client.WithContextDialer(d.dial))
+	opts := []client.ClientOpt{client.WithContextDialer(d.dial)}
+	if o.Docker != nil {
+		opts = append(opts, client.WithSessionDialer(o.Docker.Session))
+	}
+	c, err := client.New(ctx, "passthrough:///"+url.PathEscape(o.Addr), opts...)
 	if err != nil {
 		return nil, noDaemon(o.Addr, err)
 	}
-	conn := &Conn{client: c, addr: o.Addr, name: cmp.Or(o.Name, o.Addr), hint: cmp.Or(o.Hint, lostHint), recordPrefix: o.RecordPrefix}
+	conn := &Conn{client: c, addr: o.Addr, name: cmp.Or(o.Name, o.Addr), hint: cmp.Or(o.Hint, lostHint), recordPrefix: o.RecordPrefix, docker: o.Docker}
 	if err := conn.hello(ctx); err != nil {
 		c.Close()
 		return nil, noDaemon(o.Addr, d.explain(ctx, err))
@@ -121,7 +130,22 @@ func (c *Conn) hello(ctx context.Context) error {
 	if len(c.workers) == 0 {
 		return errors.New("the daemon answers, but has no worker to build with. Its log says why; often it has no runc")
 	}
+	if c.docker != nil {
+		return c.docker.ask(ctx, c.client)
+	}
 	return nil
+}
+
+// Docker is the engine that the daemon is part of, with what it can do; nil
+// for a BuildKit alone.
+func (c *Conn) Docker() *Docker { return c.docker }
+
+// sessions is how the sessions of a run reach the daemon.
+func (c *Conn) sessions() session.Dialer {
+	if c.docker != nil {
+		return c.docker.Session
+	}
+	return c.client.Dialer()
 }
 
 // Version is the daemon's, as "v0.34.2"; "" if it does not tell.

@@ -30,6 +30,8 @@ type LowerOptions struct {
 	Platform string
 	// Git describes the work tree, or is nil.
 	Git *GitInfo
+	// Docker is the engine that is to build, or nil.
+	Docker *Docker `json:"-"`
 	// GitAuth is the login for a git server, or nil.
 	GitAuth *GitAuth
 }
@@ -71,6 +73,7 @@ func Lower(t *config.Target, o LowerOptions) (*Request, hcl.Diagnostics) {
 	l.exports()
 	l.annotations()
 	l.attestations()
+	l.docker()
 	l.call()
 	l.policies()
 	l.git()

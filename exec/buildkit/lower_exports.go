@@ -33,7 +33,13 @@ func (l *lowering) exports() {
 		l.export(&e)
 		l.req.Exports = append(l.req.Exports, e)
 	}
-	if len(l.t.Outputs) == 0 && l.o.Stored {
+	switch {
+	case len(l.t.Outputs) > 0:
+	case l.o.Docker != nil && !l.o.Docker.NoLoad:
+		e := Export{Type: client.ExporterDocker, Attrs: map[string]string{}}
+		l.export(&e)
+		l.req.Exports = append(l.req.Exports, e)
+	case l.o.Docker == nil && l.o.Stored:
 		l.req.Stored = true
 	}
 }
@@ -161,7 +167,7 @@ func (l *lowering) attestations() {
 		l.req.Attrs[attestPrefix+a.Type] = csvFields(fields)
 		l.req.Attested = l.req.Attested || len(l.req.Exports) > 0 || l.req.Stored
 	}
-	if mentioned || !l.o.Provenance {
+	if mentioned || !l.o.Provenance || l.o.Docker.classic() {
 		return
 	}
 	// bake's default; "inline only" keeps it out of files and directories.

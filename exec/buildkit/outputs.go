@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -28,6 +29,8 @@ type outputs struct {
 	s    *Solver
 	j    *job
 	list []*output
+	// pushed is the digest in the registry of what a Docker Engine has pushed.
+	pushed string
 }
 
 // An output is one exporter and where its result goes.
@@ -39,6 +42,7 @@ type output struct {
 	trouble trouble   // with what kiln writes itself
 	load    *loader   // into a Docker Engine
 	store   bool      // into kiln's store
+	push    bool      // by the Docker Engine, once it has the image
 	out     io.Writer // standard output
 }
 
@@ -86,6 +90,10 @@ func (o *outputs) place(out *output) error {
 	case out.Type == client.ExporterDocker:
 		out.load = &loader{getenv: o.s.opt.Getenv}
 		return out.load.check(o.s.run)
+	case out.Type == mobyExporter && o.s.opt.Lower.Docker.classic():
+		push, err := strconv.ParseBool(out.Attrs["push"])
+		out.push = err == nil && push
+		delete(out.Attrs, "push")
 	}
 	return nil
 }
@@ -148,7 +156,7 @@ func (o *outputs) entries() ([]client.ExportEntry, error) {
 }
 
 func rank(e *output) int {
-	if e.Type == client.ExporterImage {
+	if e.Type == client.ExporterImage || e.Type == mobyExporter {
 		return 1
 	}
 	return 0
@@ -242,6 +250,9 @@ func (o *outputs) commit(ctx context.Context, resp map[string]string) (exec.Outp
 			}
 		}
 	}
+	if o.pushed != "" { // the engine's answer has the image's ID as a digest
+		out.Digest, out.Metadata = o.pushed, o.asPushed(resp)
+	}
 	return out, nil
 }
 
@@ -255,7 +266,11 @@ func (o *outputs) commitOne(ctx context.Context, e *output, resp map[string]stri
 		if err := e.rename(); err != nil {
 			return nil, err
 		}
-	case e.Type == client.ExporterImage:
+	case e.push:
+		return o.pushFromEngine(ctx, e)
+	case e.Type == mobyExporter && e.Attrs["name"] == "": // it is in the engine, by its ID
+		return []string{resp[exptypes.ExporterImageDigestKey]}, nil
+	case e.Type == client.ExporterImage, e.Type == mobyExporter:
 		return names(e.Attrs["name"]), nil
 	}
 	return []string{e.Dest}, nil

@@ -47,7 +47,7 @@ func (s *Solver) newSession(attached ...session.Attachable) (*runSession, error)
 		defer s.wait.Done()
 		defer close(rs.done)
 		// What ends a session early also ends the build that uses it.
-		_ = sess.Run(s.run, gathering(s.conn.client.Dialer()))
+		_ = sess.Run(s.run, gathering(s.conn.sessions()))
 	}()
 	return rs, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/kilnbuild/kiln/exec/buildkit"
 	"github.com/kilnbuild/kiln/internal/diag"
+	"github.com/kilnbuild/kiln/internal/docker"
 	"github.com/kilnbuild/kiln/internal/engine"
 )
 
@@ -28,7 +29,7 @@ type builderFlags struct {
 }
 
 func (b *builderFlags) register(f *pflag.FlagSet) {
-	f.StringArrayVar(&b.builders, "builder", nil, "`address` of the BuildKit to use (unix://, tcp://, docker-container://, podman-container://, nerdctl-container://, kube-pod://, ssh://), the name of a buildx builder, or kiln for kiln's own, which is the default; repeat it to spread the targets over several")
+	f.StringArrayVar(&b.builders, "builder", nil, "`address` of the BuildKit to use (unix://, tcp://, docker-container://, podman-container://, nerdctl-container://, kube-pod://, ssh://), docker for the Docker Engine (docker://CONTEXT or docker://ADDRESS for another), the name of a buildx builder or a Docker context, or kiln for kiln's own, which is the default; repeat it to spread the targets over several")
 	f.StringVar(&b.engine, "engine", "", "how kiln's own BuildKit runs: `shared` (a process that stays a while) or in-process")
 	f.StringVar(&b.tls.CA, "tls-ca", "", "`file` with the authority that signed the builder's certificate")
 	f.StringVar(&b.tls.Cert, "tls-cert", "", "`file` with the client certificate for the builder")
@@ -38,9 +39,10 @@ func (b *builderFlags) register(f *pflag.FlagSet) {
 
 // A builderChoice is a builder after flags and environment were weighed.
 type builderChoice struct {
-	addr      string // "" is kiln's own engine
-	name      string // of the buildx builder and its node; "" if it is none
-	from      string // the flag or variable that chose it
+	addr      string           // "" is kiln's own engine
+	name      string           // of the buildx builder and its node, or of a Docker Engine; "" if it is an address
+	docker    *docker.Endpoint // nil unless it is a Docker Engine
+	from      string           // the flag or variable that chose it
 	inProcess bool
 	tls       buildkit.TLSFiles
 	record    string        // "builder/node/" for a builder of buildx, else ""
@@ -65,7 +67,10 @@ const ownBuilder = "kiln"
 // choose weighs the flag, then the environment, then the default. There is at
 // least one choice.
 func (a *app) choose(b builderFlags) ([]builderChoice, error) {
-	from, names := a.namedBuilders(b)
+	from, names, err := a.namedBuilders(b)
+	if err != nil {
+		return nil, err
+	}
 	inProcess, err := a.engineMode(b, &names)
 	if err != nil {
 		return nil, err
@@ -86,10 +91,15 @@ func (a *app) choose(b builderFlags) ([]builderChoice, error) {
 		case name == ownBuilder:
 			c.addr, c.inProcess = "", inProcess
 			out = append(out, c)
+		case isDocker(name):
+			if c, err = a.dockerChoice(c); err != nil {
+				return nil, err
+			}
+			out = append(out, c)
 		case strings.Contains(name, "://"):
 			out = append(out, c)
 		default:
-			nodes, err := a.buildxBuilder(c)
+			nodes, err := a.namedElsewhere(c)
 			if err != nil {
 				return nil, err
 			}
@@ -116,20 +126,24 @@ func (a *app) tlsFiles(t buildkit.TLSFiles) buildkit.TLSFiles {
 }
 
 // namedBuilders returns what the user has named, and where.
-func (a *app) namedBuilders(b builderFlags) (from string, names []string) {
+func (a *app) namedBuilders(b builderFlags) (from string, names []string, err error) {
 	if named := slices.DeleteFunc(slices.Clone(b.builders), func(s string) bool { return s == "" }); len(named) > 0 {
-		return "--builder", named
+		return "--builder", named, nil
 	}
 	several := strings.FieldsFunc(a.env["KILN_BUILDERS"], func(r rune) bool { return r == ',' || unicode.IsSpace(r) })
 	if len(several) > 0 {
-		return "KILN_BUILDERS", several
+		return "KILN_BUILDERS", several, nil
 	}
 	for _, name := range []string{"KILN_BUILDER", "BUILDKIT_HOST", "BUILDX_BUILDER"} {
 		if v := a.env[name]; v != "" {
-			return name, []string{v}
+			return name, []string{v}, nil
 		}
 	}
-	return "", nil
+	conf, err := a.userConfig()
+	if err != nil || conf == nil {
+		return "", nil, err
+	}
+	return conf.from(), conf.builders, nil
 }
 
 // engineMode says whether kiln's own engine is to run in this process. The
@@ -159,17 +173,9 @@ func (a *app) engineMode(b builderFlags, names *[]string) (inProcess bool, err e
 // buildxBuilder returns the nodes of a buildx builder, as buildx's instance
 // files have it.
 func (a *app) buildxBuilder(c builderChoice) ([]builderChoice, error) {
-	dir := a.env["BUILDX_CONFIG"]
-	if dir == "" {
-		docker := a.env["DOCKER_CONFIG"]
-		if docker == "" {
-			docker = filepath.Join(a.env["HOME"], ".docker")
-		}
-		dir = filepath.Join(docker, "buildx")
-	}
-	data, err := os.ReadFile(filepath.Join(dir, "instances", c.addr))
+	data, err := os.ReadFile(filepath.Join(a.buildxDir(), "instances", c.addr))
 	if err != nil {
-		return nil, usagef("%s: %q is neither an address (unix://…, tcp://…, docker-container://…) nor a buildx builder: %w", c.from, c.addr, err)
+		return nil, usagef("%s: the buildx builder %q: %w", c.from, c.addr, err)
 	}
 	var inst struct {
 		Driver string
@@ -196,6 +202,14 @@ func (a *app) buildxBuilder(c builderChoice) ([]builderChoice, error) {
 		out = append(out, node)
 	}
 	return out, nil
+}
+
+// buildxDir is where buildx keeps its builders.
+func (a *app) buildxDir() string {
+	if dir := a.env["BUILDX_CONFIG"]; dir != "" {
+		return dir
+	}
+	return filepath.Join(a.dockerConfig(), "buildx")
 }
 
 // A buildxNode is a daemon of a buildx builder.
@@ -241,6 +255,9 @@ func (a *app) connect(ctx context.Context, c builderChoice) (*builder, error) {
 }
 
 func (a *app) reach(ctx context.Context, c builderChoice) (*builder, error) {
+	if c.docker != nil {
+		return a.reachDocker(ctx, c)
+	}
 	if c.addr != "" {
 		return a.dial(ctx, buildkit.DialOptions{Addr: c.addr, TLS: c.tls, RecordPrefix: c.record, Timeout: c.timeout}, c.addr, func() {})
 	}
@@ -286,7 +303,7 @@ func (a *app) dial(ctx context.Context, o buildkit.DialOptions, name string, end
 	}
 	return &builder{
 		conn:  conn,
-		name:  fmt.Sprintf("%s, BuildKit %s", name, conn.Version()),
+		name:  strings.TrimSuffix(fmt.Sprintf("%s, BuildKit %s", name, conn.Version()), ", BuildKit "),
 		close: func() { conn.Close(); end() },
 	}, nil
 }

@@ -28,21 +28,34 @@ func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
 	if err := a.permit(o, p); err != nil {
 		return err
 	}
+	if hasDocker(p.builders) { // what it can do decides what there is to tell
+		if err := a.connectOnce(ctx, p); err != nil {
+			return err
+		}
+	}
 	if err := a.preflight(p); err != nil {
 		return err
 	}
-	if p.connected == nil {
-		all, err := a.connectAll(ctx, p.builders)
-		if err != nil {
-			return err
-		}
-		p.connected = all // whoever made the plan closes them
+	if err := a.connectOnce(ctx, p); err != nil {
+		return err
 	}
 	told, outcomes, err := a.solve(ctx, p)
 	if outcomes == nil {
 		return err
 	}
 	return cmp.Or(err, a.output(o, p, outcomes, told), a.answers(p, outcomes))
+}
+
+// connectOnce reaches the builders, unless that was done for the definition.
+// Whoever made the plan closes them.
+func (a *app) connectOnce(ctx context.Context, p *plan) (err error) {
+	if p.connected == nil {
+		p.connected, err = a.connectAll(ctx, p.builders)
+	}
+	if len(p.connected) == 1 {
+		p.lower.Docker = p.connected[0].conn.Docker()
+	}
+	return err
 }
 
 // permit compares what the plan needs with what --allow grants.
@@ -124,8 +137,11 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 	if p.display == progress.RawJSON {
 		o.Raw = a.Err
 	}
+	o.Lower.Docker = b.conn.Docker()
 	if !b.own {
-		o.Record = p.record
+		if b.conn.Version() != "" { // one of before 0.11 keeps no records
+			o.Record = p.record
+		}
 		return o, nil
 	}
 	eo, err := a.engineOptions()

@@ -66,12 +66,13 @@ func (s Settings) environment() (Endpoint, error) {
 		return e, fmt.Errorf("DOCKER_HOST: %w", err)
 	}
 	if strings.HasPrefix(e.Host, "tcp://") {
-		e.TLS = s.tls()
+		e.TLS = s.EnvTLS()
 	}
 	return e, nil
 }
 
-func (s Settings) tls() TLS {
+// EnvTLS is how the environment secures an address without a context.
+func (s Settings) EnvTLS() TLS {
 	if !s.TLS && !s.TLSVerify {
 		return TLS{}
 	}
