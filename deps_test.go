@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"internal/progress":  {"config", "exec", "graph", "internal/diag"},
 	"internal/engine":    {},
 	"internal/store":     {},
+	"internal/keyboard":  {},
 	"internal/durations": {"config", "exec", "graph"},
 	"internal/gitfacts":  {},
 	"internal/image":     {"config", "internal/registry", "internal/store"},

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"os"
+	"path/filepath"
 
 	"golang.org/x/term"
 
+	"github.com/kilnbuild/kiln/internal/keyboard"
 	"github.com/kilnbuild/kiln/internal/progress"
 )
 
@@ -22,6 +24,8 @@ func (a *app) progressMode(flag string) (progress.Mode, error) {
 	switch {
 	case mode == progress.Auto && terminal && a.env["TERM"] != "dumb":
 		return progress.TTY, nil
+	case mode == progress.Auto && a.service() != "":
+		return progress.CI, nil
 	case mode == progress.Auto:
 		return progress.Plain, nil
 	case mode == progress.TTY && !terminal:
@@ -30,9 +34,54 @@ func (a *app) progressMode(flag string) (progress.Mode, error) {
 	return mode, nil
 }
 
+// service is the CI service that kiln runs in, of those whose logs have folds.
+func (a *app) service() progress.Service {
+	switch {
+	case a.env["GITHUB_ACTIONS"] == "true":
+		return progress.GitHub
+	case a.env["GITLAB_CI"] == "true":
+		return progress.GitLab
+	}
+	return ""
+}
+
+// placeInWorkspace returns a file's path in the repository that GitHub checked
+// out, by which it is known there; "" if it is not in it.
+func (a *app) placeInWorkspace(file string) string {
+	path := file
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(a.dir, path)
+	}
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	root := a.env["GITHUB_WORKSPACE"]
+	if root == "" {
+		return file
+	}
+	rel, err := filepath.Rel(root, path)
+	if err != nil || !filepath.IsLocal(rel) {
+		return ""
+	}
+	return filepath.ToSlash(rel)
+}
+
+// keyboard is where a person asks a display for something; nil if standard
+// input is not one.
+func (a *app) keyboard(mode progress.Mode) progress.Keyboard {
+	in, ok := a.In.(*os.File)
+	if mode != progress.TTY || !ok || !isTerminal(in) || a.env["TERM"] == "dumb" {
+		return nil
+	}
+	return keyboard.New(in)
+}
+
 // display begins to show a run.
 func (a *app) display(mode progress.Mode, header string) *progress.Display {
 	return progress.New(progress.Options{
+		Keyboard: a.keyboard(mode),
+		Service:  a.service(),
+		Place:    a.placeInWorkspace,
 		Out:      a.Err,
 		Mode:     mode,
 		Terminal: isTerminal(a.Err),

@@ -2,11 +2,11 @@ package progress
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
-	"github.com/docker/go-units"
 
 	"github.com/kilnbuild/kiln/exec"
 )
@@ -14,25 +14,27 @@ import (
 // A frame is one picture of the model: at most height lines, none longer than
 // width.
 //
-//	12.3s  3 of 9 targets done, 2 building, 4 waiting
-//	  api   [build 4/7] RUN go build ./...             8.1s
-//	  web   exporting                                  0.4s
+//	12.3s  3 of 9 targets done (1 cached), 1 failed, 2 building, 3 waiting
+//	  api   [build 4/7] RUN go build ./...                             8.1s
+//	  web   [1/3] FROM node:22              pulled 31MB/94MB 12MB/s    3.4s
 //	  lint  failed  [2/2] RUN golint
 //	        | main.go:3: exported thing has no comment
-//	  done: base, tools, docs
-//	  waiting: app, worker, e2e, release
+//	  done: docs, tools, base
+//	  waiting: app, worker, e2e
+//	  ↑↓ choose a target   enter its log   ? keys
 type frame struct {
 	palette
 	m             *model
 	now           time.Time
 	width, height int
+	hint          string // the last line, where there is room; "" for none
 }
 
 // sorted is the targets by what the frame does with them.
 type sorted struct {
-	running, failed          []*target
-	done, waiting, cancelled []string
-	total                    int
+	running, failed, done, waiting, others []*target
+	cached                                 int // of those that are done
+	total                                  int
 }
 
 func (m *model) sorted() sorted {
@@ -40,17 +42,25 @@ func (m *model) sorted() sorted {
 	for _, t := range m.targets {
 		switch {
 		case t.outcome == nil && t.began.IsZero():
-			s.waiting = append(s.waiting, t.name)
+			s.waiting = append(s.waiting, t)
 		case t.outcome == nil:
 			s.running = append(s.running, t)
-		case t.outcome.Status == exec.Failed:
-			s.failed = append(s.failed, t)
-		case t.outcome.Status == exec.Built:
-			s.done = append(s.done, t.name)
-		default:
-			s.cancelled = append(s.cancelled, t.name)
 		}
 	}
+	for _, t := range slices.Backward(m.ended) {
+		switch t.outcome.Status {
+		case exec.Failed:
+			s.failed = append(s.failed, t)
+		case exec.Built:
+			s.done = append(s.done, t)
+			if t.wasCached {
+				s.cached++
+			}
+		default:
+			s.others = append(s.others, t)
+		}
+	}
+	slices.Reverse(s.failed) // the first one matters most
 	return s
 }
 
@@ -60,47 +70,106 @@ func (f frame) lines() []string {
 		return nil
 	}
 	s := f.m.sorted()
-	out := []string{f.headline(s)}
 	bottom := f.collapsed(s)
+	if f.hint != "" && f.height >= 6 {
+		bottom = append(bottom, "  "+f.faint(f.hint))
+	}
 	body := len(s.running) + len(s.failed)
 	room := f.height - 1 - len(bottom)
 	for room < min(body, 2) && len(bottom) > 0 {
 		bottom = bottom[:len(bottom)-1]
 		room++
 	}
-	out = append(out, f.body(s, room)...)
-	out = append(out, bottom...)
-	for i, l := range out {
-		out[i] = fit(l, f.width)
-	}
-	return out[:min(len(out), f.height)]
+	out := append([]string{f.headline(s)}, f.body(s, room)...)
+	return f.fitted(append(out, bottom...))
 }
 
+// fitted cuts lines to what the frame may be.
+func (f frame) fitted(lines []string) []string {
+	for i, l := range lines {
+		lines[i] = fit(l, f.width)
+	}
+	return lines[:min(len(lines), f.height)]
+}
+
+// headline counts, in few words where there is little room.
 func (f frame) headline(s sorted) string {
-	parts := []string{fmt.Sprintf("%d of %d targets done", len(s.done), s.total)}
+	narrow := f.width < 60
+	done := fmt.Sprintf("%d of %d targets done", len(s.done), s.total)
+	if narrow {
+		done = fmt.Sprintf("%d/%d done", len(s.done), s.total)
+	}
+	if s.cached > 0 && !narrow {
+		done += fmt.Sprintf(" (%d cached)", s.cached)
+	}
+	parts := []string{done}
 	for _, p := range []struct {
-		n    int
-		word string
-	}{{len(s.running), "building"}, {len(s.failed), "failed"}, {len(s.cancelled), "not built"}, {len(s.waiting), "waiting"}} {
+		n     int
+		word  string
+		paint func(string) string
+	}{{len(s.failed), "failed", f.red}, {len(s.running), "building", f.plain}, {len(s.others), "not built", f.yellow}, {len(s.waiting), "waiting", f.plain}} {
 		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.word))
+			parts = append(parts, p.paint(fmt.Sprintf("%d %s", p.n, p.word)))
 		}
 	}
-	return f.bold(took(f.now.Sub(f.m.began))) + "  " + strings.Join(parts, ", ")
+	left := f.bold(clock(f.now.Sub(f.m.began))) + "  " + strings.Join(parts, ", ")
+	return f.between(left, f.faint(f.moved()))
 }
 
-// collapsed returns a line each for the targets that have no row.
+// moved tells how much the run has moved so far, of what is worth a word.
+func (f frame) moved() string {
+	var out []string
+	for _, w := range ways {
+		if n := f.m.bytes[w]; n >= 1e6 {
+			out = append(out, string(w)+" "+size(n))
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// between writes a text at the left edge and one at the right, if there is
+// room for both.
+func (f frame) between(left, right string) string {
+	gap := f.width - ansi.StringWidth(left) - ansi.StringWidth(right)
+	if right == "" || gap < 2 {
+		return left
+	}
+	return left + strings.Repeat(" ", gap) + right
+}
+
+// collapsed returns a line each for the targets that have no row; of those
+// that have ended, the last ones are first.
 func (f frame) collapsed(s sorted) []string {
 	var out []string
 	for _, p := range []struct {
-		names []string
-		head  string
-	}{{s.done, f.green("done:")}, {s.cancelled, f.yellow("not built:")}, {s.waiting, f.faint("waiting:")}} {
-		if len(p.names) > 0 {
-			out = append(out, "  "+p.head+" "+strings.Join(p.names, ", "))
+		list []*target
+		head string
+		text string
+	}{{s.done, f.green("done:"), "done:"}, {s.others, f.yellow("not built:"), "not built:"}, {s.waiting, f.faint("waiting:"), "waiting:"}} {
+		if len(p.list) > 0 {
+			out = append(out, "  "+p.head+" "+named(p.list, f.width-len(p.text)-3))
 		}
 	}
 	return out
+}
+
+// named lists as many names as fit into a width, one at least, and counts the
+// others.
+func named(list []*target, width int) string {
+	text := list[0].name
+	for i, t := range list[1:] {
+		more := fmt.Sprintf(" … and %d more", len(list)-i-1)
+		next := text + ", " + t.name
+		room := width
+		if i+2 < len(list) {
+			room -= len(more) // there may be need for it after this name
+		}
+		if ansi.StringWidth(next) > room {
+			return text + more
+		}
+		text = next
+	}
+	return text
 }
 
 // body returns the rows of running and then failed targets, and, as far as
@@ -109,32 +178,20 @@ func (f frame) body(s sorted, room int) []string {
 	if room < 1 {
 		return nil
 	}
-	failed := s.failed[:min(len(s.failed), max(room/2, room-len(s.running)))]
-	running := s.running
-	hidden := ""
-	if over := len(running) + len(failed) - room; over > 0 {
-		if room-len(failed) > 1 {
-			hidden = fmt.Sprintf("  … and %d more building", over+1)
-			over++
-		}
-		running = running[:len(running)-over]
-	}
+	failed, moreFailed := shown(s.failed, max(room/2, room-len(s.running)), "failed")
+	running, moreRunning := shown(s.running, room-len(failed)-min(1, len(moreFailed)), "building")
 	nameWidth := f.nameWidth(running, failed)
 	var out []string
 	for _, t := range running {
-		out = append(out, f.row(t.name, f.doing(t), took(f.now.Sub(f.since(t))), nameWidth))
+		out = append(out, f.running(t, nameWidth))
 	}
-	if hidden != "" {
-		out = append(out, hidden)
+	if moreRunning != "" {
+		out = append(out, "  "+moreRunning)
 	}
-	spare := room - len(out) - len(failed)
+	spare := room - len(out) - len(failed) - min(1, len(moreFailed))
 	for _, t := range failed {
-		what := f.red("failed")
 		step := t.failing()
-		if step != nil {
-			what += "  " + step.name
-		}
-		out = append(out, f.row(t.name, what, "", nameWidth))
+		out = append(out, f.row(t.name, f.failure(t, step), "", nameWidth))
 		if step == nil {
 			continue
 		}
@@ -144,7 +201,23 @@ func (f frame) body(s sorted, room int) []string {
 			out = append(out, strings.Repeat(" ", 2+nameWidth+2)+f.faint("| "+l))
 		}
 	}
+	if moreFailed != "" {
+		out = append(out, "  "+moreFailed)
+	}
 	return out
+}
+
+// shown returns the targets that have a row where there is room for some, and
+// what to say of the others, which takes a row of the room; "" if there are
+// none or no row is left for it.
+func shown(list []*target, room int, word string) (rows []*target, more string) {
+	if len(list) <= room {
+		return list, ""
+	}
+	if room < 2 {
+		return list[:max(0, room)], ""
+	}
+	return list[:room-1], fmt.Sprintf("… and %d more %s", len(list)-room+1, word)
 }
 
 // nameWidth is that of the longest name, within a third of the screen.
@@ -158,7 +231,7 @@ func (f frame) nameWidth(lists ...[]*target) int {
 	return min(w, max(f.width/3, 8))
 }
 
-// row writes a name, what it does, and a time at the right edge.
+// row writes a name, what it does, and something at the right edge.
 func (f frame) row(name, what, right string, nameWidth int) string {
 	left := "  " + f.bold(pad(fit(name, nameWidth), nameWidth)) + "  " + what
 	room := f.width - ansi.StringWidth(right) - 2
@@ -166,6 +239,17 @@ func (f frame) row(name, what, right string, nameWidth int) string {
 		return left
 	}
 	return pad(fit(left, room), room) + "  " + right
+}
+
+// running is the row of a target that is being built.
+func (f frame) running(t *target, nameWidth int) string {
+	right := fmt.Sprintf("%5s", clock(f.now.Sub(f.since(t))))
+	if s := t.current(); s != nil && f.width >= 50 {
+		if text := s.moves.text(f.now, f.width < 80); text != "" {
+			right = text + "  " + right
+		}
+	}
+	return f.row(t.name, f.doing(t), right, nameWidth)
 }
 
 // doing tells what a running target does.
@@ -183,11 +267,21 @@ func (f frame) doing(t *target) string {
 	case s == nil:
 		return "preparing"
 	}
-	what := s.name
-	if s.vertex.Total > 0 && s.vertex.Current > 0 {
-		what = fmt.Sprintf("%s/%s  %s", units.HumanSize(float64(s.vertex.Current)), units.HumanSize(float64(s.vertex.Total)), what)
+	if part := s.moves.part(); part != "" {
+		return s.name + ": " + oneLine(part)
 	}
-	return what
+	return s.name
+}
+
+// failure tells in short why a target failed.
+func (f frame) failure(t *target, step *step) string {
+	switch {
+	case step != nil:
+		return f.red("failed") + "  " + step.name
+	case t.outcome.Err != nil:
+		return f.red("failed") + "  " + cause(*t.outcome)
+	}
+	return f.red("failed")
 }
 
 func (f frame) silent(s *exec.Silence) string {

@@ -17,23 +17,26 @@ type model struct {
 	began   time.Time
 	targets []*target // in the order of the run
 	byName  map[string]*target
+	ended   []*target // in the order of their ends
 	places  Places
+	bytes   map[way]int64 // moved so far
 }
 
 // A target is a node of the run.
 type target struct {
-	name     string
-	began    time.Time     // zero until it starts
-	solved   time.Time     // zero until its result is there
-	outcome  *exec.Outcome // nil until it is finished
-	steps    []*step       // in the order in which they were first heard of
-	byDigest map[string]*step
-	loose    step          // of logs that no known step wrote; it never begins
-	numbered int           // steps that have a number
-	silence  *exec.Silence // of the target itself; nil since something was heard
-	retry    string        // what is tried again, while that is waited for
-	retries  int           // how often anything was
-	warnings []string
+	name      string
+	began     time.Time     // zero until it starts
+	solved    time.Time     // zero until its result is there
+	outcome   *exec.Outcome // nil until it is finished
+	steps     []*step       // in the order in which they were first heard of
+	byDigest  map[string]*step
+	loose     step          // of logs that no known step wrote; it never begins
+	numbered  int           // steps that have a number
+	silence   *exec.Silence // of the target itself; nil since something was heard
+	retry     string        // what is tried again, while that is waited for
+	retries   int           // how often anything was
+	wasCached bool          // it ended, and all of it had been there
+	warnings  []string
 }
 
 // A step is a vertex of one target.
@@ -48,10 +51,11 @@ type step struct {
 	silence *exec.Silence // nil since something was heard of the step
 	log     splitter
 	tail    []string // the last lines of the log
+	moves   transfer
 }
 
 func newModel(now time.Time) *model {
-	return &model{began: now, byName: map[string]*target{}}
+	return &model{began: now, byName: map[string]*target{}, bytes: map[way]int64{}}
 }
 
 // A change is what an event did to the model.
@@ -82,6 +86,10 @@ func (m *model) event(e exec.Event) change {
 		t.began = e.Time
 	case exec.VertexKind:
 		c = t.vertex(e)
+		if c.step != nil {
+			n := c.step.moves.take(*e.Vertex, e.Time)
+			m.bytes[c.step.moves.way] += n
+		}
 	case exec.Log:
 		c.step = t.step(e.Vertex)
 		c.step.silence = nil
@@ -101,9 +109,18 @@ func (m *model) event(e exec.Event) change {
 	case exec.Solved:
 		t.solved = e.Time
 	case exec.Finished:
-		t.outcome = e.Outcome
+		m.finish(t, e.Outcome)
 	}
 	return c
+}
+
+// finish notes the end of a target.
+func (m *model) finish(t *target, o *exec.Outcome) {
+	if o == nil || t.outcome != nil {
+		return
+	}
+	t.outcome, t.wasCached = o, t.result(o) == "cached"
+	m.ended = append(m.ended, t)
 }
 
 func (m *model) target(name string) *target {

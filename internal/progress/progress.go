@@ -2,17 +2,23 @@
 // the end.
 //
 //	model.go    events → what each target and step is at
-//	plain.go    lines for a log: every one begins with its target
+//	transfer.go how much of a step's bytes has moved, and how fast
+//	teller.go   events → lines
+//	plain.go    for a log: every line begins with its target
+//	folds.go    for a CI service: every target's lines together
 //	frame.go    one screenful for a terminal
+//	browse.go   what the keys lead to: the targets, their logs
 //	screen.go   frames drawn over each other, in place
 //	events.go   an object a line, for programs
 //	summary.go  the table at the end
+//	glance.go   the same on one screen
 //	failure.go  each failure in full
 //
 // A display never holds a build up: events go into a queue that has no end,
-// and one goroutine makes text of them. It reads nothing, asks the terminal
-// nothing, and leaves signals and the cursor's look alone, so that there is
-// nothing to put back when the program ends in mid-frame.
+// and one goroutine makes text of them. It asks the terminal nothing and
+// leaves signals and the cursor's look alone, so that there is nothing to put
+// back when the program ends in mid-frame; what reading keys takes is the
+// Keyboard's.
 package progress
 
 import (
@@ -32,6 +38,7 @@ type Mode string
 const (
 	Auto    Mode = "auto"    // TTY on a terminal, else Plain
 	TTY     Mode = "tty"     // one row a target, redrawn in place
+	CI      Mode = "ci"      // a target's lines together when it ends, as a fold where the CI service has folds
 	Plain   Mode = "plain"   // a line for everything that happens
 	Quiet   Mode = "quiet"   // failures only, at the end
 	JSON    Mode = "json"    // an object a line for everything that happens: docs/json.md
@@ -39,7 +46,7 @@ const (
 )
 
 // Modes are all modes, for help and completion.
-var Modes = []Mode{Auto, JSON, Plain, Quiet, RawJSON, TTY}
+var Modes = []Mode{Auto, CI, JSON, Plain, Quiet, RawJSON, TTY}
 
 // ParseMode reads the value of the flag; "" is Auto.
 func ParseMode(s string) (Mode, error) {
@@ -57,7 +64,7 @@ func ParseMode(s string) (Mode, error) {
 	if n := config.Nearest(s, names); n != "" {
 		hint = fmt.Sprintf(" (did you mean %q?)", n)
 	}
-	return "", fmt.Errorf("unknown progress mode %q%s: use auto, json, plain, quiet, rawjson or tty", s, hint)
+	return "", fmt.Errorf("unknown progress mode %q%s: use auto, ci, json, plain, quiet, rawjson or tty", s, hint)
 }
 
 // Options say where and how to show progress.
@@ -69,12 +76,33 @@ type Options struct {
 	Width    func() int // of the terminal, asked before every frame; nil or 0 is 80 for TTY, and no limit for Plain
 	Height   func() int // likewise; nil or 0 is 24
 	Header   string     // first line: which builder, and which version; "" for none
+	Keyboard Keyboard   // for TTY: where a person asks for logs; nil is none
+	Service  Service    // for CI: whose marks to write; "" is none
+	// Place returns the path by which the CI service knows a file, "" if it
+	// doesn't; nil leaves names as they are.
+	Place func(file string) string
 }
+
+// A Keyboard reads the keys of the person who watches.
+type Keyboard interface {
+	// Keys begins to read, and returns the keys by their names as they are
+	// pressed: a character, or "up", "down", "pgup", "pgdn", "home", "end",
+	// "enter", "space" or "esc". "resumed" is no key: the program was stopped,
+	// and the screen may hold anything.
+	Keys() <-chan string
+	// Close ends that and leaves the terminal as it was.
+	Close() error
+}
+
+// resumed is what a Keyboard sends after the program was stopped.
+const resumed = "resumed"
 
 // A Display is a Sink that shows what it is told.
 type Display struct {
 	out   io.Writer
 	view  view
+	began time.Time
+	board Keyboard
 	mu    sync.Mutex // guards queue and ended
 	queue []item
 	ended bool
@@ -101,12 +129,23 @@ type view interface {
 	text(tick bool) string
 }
 
+// A presser is a view that a person can ask for something.
+type presser interface {
+	press(key string)
+	// listening says that keys are read from now on.
+	listening()
+}
+
 // interval is the time between two frames.
 const interval = 100 * time.Millisecond
 
+// unhurried is how long a run has to last for its keys to be read: what is
+// done before anybody could press one leaves the terminal alone.
+const unhurried = 300 * time.Millisecond
+
 // New begins a display. It must be ended by Finish or Close.
 func New(o Options) *Display {
-	d := &Display{out: o.Out, view: newView(o), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	d := &Display{out: o.Out, view: newView(o), began: time.Now(), board: o.Keyboard, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	if o.Header != "" {
 		d.put(item{note: o.Header, header: true})
 	}
@@ -124,7 +163,9 @@ func newView(o Options) view {
 	}
 	switch o.Mode {
 	case TTY:
-		return &screen{o: o, model: m}
+		return newScreen(o, m)
+	case CI:
+		return newFolds(o, m)
 	case Plain:
 		return &plain{o: o, model: m}
 	case JSON:
@@ -177,12 +218,21 @@ func (d *Display) run() {
 	defer close(d.done)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
+	var keys <-chan string
 	for {
 		ticked := false
 		select {
 		case <-d.wake:
+		case key := <-keys:
+			d.view.(presser).press(key)
+			ticked = true // to be seen at once
 		case <-tick.C:
 			ticked = true
+			if p, ok := d.view.(presser); ok && d.board != nil && keys == nil && time.Since(d.began) >= unhurried {
+				keys = d.board.Keys()
+				defer d.board.Close()
+				p.listening()
+			}
 		}
 		items := d.taken()
 		for _, it := range items {

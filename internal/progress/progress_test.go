@@ -185,27 +185,55 @@ func (k *screenSink) check() {
 }
 
 // A terminal that became narrower has broken the lines of the last frame; the
-// next one goes over all of them.
+// next one goes over all of them, and writes every line anew.
 func TestTTYResize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out locked
 		width := 80
 		m := newModel(time.Now())
-		s := &screen{o: Options{Out: &out, Width: func() int { return width }}, model: m}
+		s := &screen{o: Options{Width: func() int { return width }}, model: m}
 		sc := newScene(sinkOf(m), "a", "b")
 		sc.start("a")
 		sc.step("a", strings.Repeat("x", 200))
-		if got := s.draw(time.Now()); strings.Contains(got, "\x1b[3A") || !strings.HasPrefix(got, ansi.SetModeSynchronizedOutput+"\r"+ansi.EraseLineRight+"0") {
+		begin := ansi.SetModeSynchronizedOutput + "\r"
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+noWrap+"0.0s") {
 			t.Errorf("the first frame moves: %q", got)
 		}
-		// Three lines: the headline and "waiting: b" stay in one row of 40, the row of 79 columns needs two.
+		// Three lines: the headline and "waiting: b" have room in a row of 40, or need two; the row of 79 columns needs two.
 		width = 40
-		if got := s.draw(time.Now()); !strings.HasPrefix(got, ansi.SetModeSynchronizedOutput+"\r"+ansi.CursorUp(5)) {
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(5)+noWrap+"0.0s") {
 			t.Errorf("after the resize: %q", got)
 		}
 		width = 80
-		if got := s.draw(time.Now()); !strings.HasPrefix(got, ansi.SetModeSynchronizedOutput+"\r"+ansi.CursorUp(3)) {
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(3)+noWrap+"0.0s") {
 			t.Errorf("after the second resize: %q", got)
+		}
+	})
+}
+
+// Of a frame, only the lines are written that changed; of the same frame,
+// nothing.
+func TestTTYWritesWhatChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel(time.Now())
+		s := &screen{model: m}
+		sc := newScene(sinkOf(m), "a", "b", "c", "d")
+		for _, n := range []string{"a", "b", "c"} {
+			sc.start(n)
+			second(20)
+		}
+		s.draw(time.Now())
+		if got := s.draw(time.Now()); got != "" {
+			t.Errorf("the same again: %q", got)
+		}
+		second(0.1)
+		if got := s.draw(time.Now()); got != "" {
+			t.Errorf("no second later: %q", got)
+		}
+		sc.step("b", "[1/1] RUN make")
+		got := s.draw(time.Now())
+		want := ansi.SetModeSynchronizedOutput + "\r" + ansi.CursorUp(5) + noWrap + ansi.CursorDown(2) + s.shown[2] + ansi.EraseLineRight + "\r\n" + ansi.CursorDown(2) + wrap + ansi.ResetModeSynchronizedOutput
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
 		}
 	})
 }
@@ -221,13 +249,16 @@ func TestTTYChangesNothingForGood(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := out.String()
-		for _, seq := range []string{ansi.HideCursor, "\x1b[?1049h", "\x1b[6n", "\x1b[c", "\x1b[>", "$p", "\x1b7", "\x1b[s", "\x1b[?25"} {
+		for _, seq := range []string{ansi.HideCursor, "\x1b[?1049h", "\x1b[6n", "\x1b[c", "\x1b[>", "$p", "\x1b7", "\x1b[s", "\x1b[?25", "\x1b[?1000h", "\x1b[?2004h"} {
 			if strings.Contains(got, seq) {
 				t.Errorf("writes %q", seq)
 			}
 		}
 		if a, b := strings.Count(got, ansi.SetModeSynchronizedOutput), strings.Count(got, ansi.ResetModeSynchronizedOutput); a != b || a == 0 {
 			t.Errorf("%d updates begin, %d end", a, b)
+		}
+		if a, b := strings.Count(got, noWrap), strings.Count(got, wrap); a != b || a == 0 {
+			t.Errorf("wrapping is put off %d times, on %d times", a, b)
 		}
 		if !strings.Contains(got, "not built:") {
 			t.Error("the last frame is not there after Close")
@@ -416,8 +447,8 @@ func TestParseMode(t *testing.T) {
 		{"auto", Auto, ""},
 		{"tty", TTY, ""},
 		{"rawjson", RawJSON, ""},
-		{"plane", "", `unknown progress mode "plane" (did you mean "plain"?): use auto, json, plain, quiet, rawjson or tty`},
-		{"fancyfancyfancy", "", `unknown progress mode "fancyfancyfancy": use auto, json, plain, quiet, rawjson or tty`},
+		{"plane", "", `unknown progress mode "plane" (did you mean "plain"?): use auto, ci, json, plain, quiet, rawjson or tty`},
+		{"fancyfancyfancy", "", `unknown progress mode "fancyfancyfancy": use auto, ci, json, plain, quiet, rawjson or tty`},
 	} {
 		got, err := ParseMode(tt.in)
 		if got != tt.want || fmt.Sprint(err) != tt.err && (err != nil || tt.err != "") {

@@ -6,35 +6,77 @@ import (
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
+
+	"github.com/kilnbuild/kiln/exec"
 )
 
 // A screen draws frames over each other at the end of a terminal's output.
-// After each, the cursor is at the start of the line below it.
+// After each, the cursor is at the start of the line below it. Only the lines
+// that changed are written.
 type screen struct {
-	o     Options
-	model *model
-	above []string // lines to be written over the frame, to stay
-	shown []string // lines of the frame that is on the screen
-	end   string   // the summary, once the run is over
-	ended bool
+	o       Options
+	model   *model
+	browser browser
+	logs    *book    // nil where nobody can ask for them
+	above   []string // lines to be written over the frame, to stay
+	shown   []string // lines of the frame that is on the screen
+	width   int      // of the terminal when they were written
+	height  int
+	keys    bool   // keys are read
+	end     string // the summary, once the run is over
+	ended   bool
+}
+
+func newScreen(o Options, m *model) *screen {
+	s := &screen{o: o, model: m}
+	if o.Keyboard != nil {
+		s.logs = newBook()
+	}
+	return s
 }
 
 func (s *screen) take(it item) {
 	switch {
 	case it.event != nil:
-		if c := s.model.event(*it.event); c.silence != "" && c.target.name == "" { // it has no row
-			s.above = append(s.above, c.silence)
-		}
+		s.event(*it.event)
 	case it.end:
 		s.ended = true
 		if it.outcomes != nil {
-			width, _ := s.size()
-			s.end = "\n" + newSummary(s.o, s.model, it.outcomes).all(max(1, width-1))
+			width, height := s.size()
+			s.end = "\n" + newSummary(s.o, s.model, it.outcomes).glance(max(1, width-1), height-1)
 		}
 	case it.note != "":
 		s.above = append(s.above, oneLine(it.note))
 	}
 }
+
+// event keeps the lines of targets for those who ask. What concerns the run
+// has no row; of that only what is amiss is told.
+func (s *screen) event(e exec.Event) {
+	if e.Node == "" {
+		c := s.model.event(e)
+		for _, text := range []string{c.silence, c.warning} {
+			if text != "" {
+				s.above = append(s.above, strings.Split(text, "\n")...)
+			}
+		}
+		return
+	}
+	t, lines := teller{palette(s.o.Color)}.event(s.model, e)
+	s.logs.add(t, lines)
+}
+
+// press takes a key.
+func (s *screen) press(key string) {
+	if key == resumed {
+		s.shown = nil // what is on the screen is another program's
+		return
+	}
+	_, height := s.size()
+	s.browser.press(key, s.model, height-1)
+}
+
+func (s *screen) listening() { s.keys = true }
 
 func (s *screen) text(tick bool) string {
 	switch {
@@ -64,37 +106,92 @@ func (s *screen) size() (width, height int) {
 }
 
 // draw returns a new frame over the old.
-func (s *screen) draw(now time.Time) string { return s.over(s.above, s.frame(now).lines()) }
+func (s *screen) draw(now time.Time) string {
+	if s.ended {
+		s.browser, s.keys = browser{}, false
+	}
+	return s.over(s.above, s.frame(now).draw(&s.browser, s.logs))
+}
 
 // frame stays off the last column, where terminals differ in when they wrap,
 // and leaves a line for the cursor.
 func (s *screen) frame(now time.Time) frame {
 	width, height := s.size()
-	return frame{palette: palette(s.o.Color), m: s.model, now: now, width: max(1, width-1), height: height - 1}
+	f := frame{palette: palette(s.o.Color), m: s.model, now: now, width: max(1, width-1), height: height - 1}
+	if s.keys {
+		f.hint = watchHint
+	}
+	return f
 }
 
+// Nothing that is written for a frame may run into the next row, not even if
+// the terminal takes a character for wider than kiln does.
+const (
+	noWrap = "\x1b[?7l"
+	wrap   = "\x1b[?7h"
+)
+
 // over returns what replaces the frame that is shown by lines that stay and
-// lines of a new frame. It is one update for terminals that know such. The
-// rest of the screen is cleared last: some terminals take a screen that is
-// cleared from its first line on for worth keeping.
+// lines of a new frame; "" if nothing changes. It is one update for terminals
+// that know such. The rest of the screen is cleared last: some terminals take
+// a screen that is cleared from its first line on for worth keeping.
 func (s *screen) over(stay, lines []string) string {
-	width, _ := s.size()
+	width, height := s.size()
+	anew := len(stay) > 0 || width != s.width || height != s.height
+	if !anew && slices.Equal(lines, s.shown) {
+		return ""
+	}
 	var b strings.Builder
 	b.WriteString(ansi.SetModeSynchronizedOutput)
 	b.WriteByte('\r')
 	if rows := s.rows(width); rows > 0 {
 		b.WriteString(ansi.CursorUp(rows))
 	}
-	for _, l := range append(slices.Clip(stay), lines...) {
+	for _, l := range stay {
 		b.WriteString(ansi.EraseLineRight + l)
 		if w := ansi.StringWidth(l); w > width && w%width != 0 {
 			b.WriteString(ansi.EraseLineRight) // of the row that the line went on in
 		}
 		b.WriteString("\r\n")
 	}
-	b.WriteString(ansi.EraseScreenBelow)
+	old := s.shown
+	if anew {
+		old = nil
+	}
+	b.WriteString(changed(old, lines))
+	if anew || len(lines) < len(s.shown) {
+		b.WriteString(ansi.EraseScreenBelow)
+	}
 	b.WriteString(ansi.ResetModeSynchronizedOutput)
-	s.above, s.shown = nil, lines
+	s.above, s.shown, s.width, s.height = nil, lines, width, height
+	return b.String()
+}
+
+// changed returns what makes new lines of old ones, from the first of them to
+// the row below the last new one.
+func changed(old, lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString(noWrap)
+	same := 0
+	skip := func() {
+		if same > 0 {
+			b.WriteString(ansi.CursorDown(same))
+			same = 0
+		}
+	}
+	for i, l := range lines {
+		if i < len(old) && old[i] == l {
+			same++
+			continue
+		}
+		skip()
+		b.WriteString(l + ansi.EraseLineRight + "\r\n")
+	}
+	skip()
+	b.WriteString(wrap)
 	return b.String()
 }
 

@@ -31,7 +31,7 @@ func (s *summary) all(width int) string {
 		return "nothing to build\n"
 	}
 	var b strings.Builder
-	s.table(&b)
+	s.table(&b, s.outcomes)
 	s.warnings(&b)
 	b.WriteByte('\n')
 	s.tellFailures(&b)
@@ -48,7 +48,7 @@ func (s *summary) failures() string {
 	return b.String()
 }
 
-// table writes a row for each target:
+// table writes a row for each of some targets:
 //
 //	TARGET  RESULT   TIME  CACHED  DIGEST        OUTPUT
 //	base    cached   0.2s  4/4     1a2b3c4d5e6f  not exported
@@ -56,12 +56,12 @@ func (s *summary) failures() string {
 //	web     skipped                              needs lib, which was not built
 //
 // With several builders there is a column for them.
-func (s *summary) table(b *strings.Builder) {
+func (s *summary) table(b *strings.Builder, outcomes []exec.Outcome) {
 	rows := [][]string{{"TARGET", "RESULT", "TIME", "CACHED", "DIGEST", "OUTPUT"}}
-	for _, o := range s.outcomes {
+	for _, o := range outcomes {
 		rows = append(rows, s.row(o))
 	}
-	s.addBuilders(rows)
+	s.addBuilders(rows, outcomes)
 	widths := make([]int, len(rows[0]))
 	for _, row := range rows {
 		for i, cell := range row {
@@ -79,7 +79,7 @@ func (s *summary) table(b *strings.Builder) {
 			case i == 0:
 				text = s.bold(text)
 			case j == 1:
-				text = s.colored(text, s.outcomes[i-1].Status)
+				text = s.colored(text, outcomes[i-1].Status)
 			}
 			line.WriteString(text + "  ")
 		}
@@ -89,10 +89,10 @@ func (s *summary) table(b *strings.Builder) {
 
 // addBuilders puts the builders of the targets before their digests, if there
 // is more than one to choose from.
-func (s *summary) addBuilders(rows [][]string) {
+func (s *summary) addBuilders(rows [][]string, outcomes []exec.Outcome) {
 	const at = 4
 	column := []string{"BUILDER"}
-	for _, o := range s.outcomes {
+	for _, o := range outcomes {
 		column = append(column, oneLine(strings.Join(s.m.places.Builders(o.Node.Name()), ", ")))
 	}
 	if strings.Join(column[1:], "") == "" {

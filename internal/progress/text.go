@@ -102,6 +102,15 @@ func took(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 }
 
+// clock is took for what goes on: tenths only while it is short, so that not
+// every row is another one ten times a second.
+func clock(d time.Duration) string {
+	if d >= 10*time.Second && d < time.Minute {
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	}
+	return took(d)
+}
+
 // short returns the digest's first digits.
 func short(digest string) string {
 	_, hex, ok := strings.Cut(digest, ":")
@@ -134,7 +143,8 @@ func (p palette) paint(s string, style ansi.Style) string {
 	return style.Styled(s)
 }
 
-func (p palette) bold(s string) string { return p.paint(s, ansi.Style{}.Bold()) }
+func (p palette) plain(s string) string { return s }
+func (p palette) bold(s string) string  { return p.paint(s, ansi.Style{}.Bold()) }
 func (p palette) faint(s string) string {
 	return p.paint(s, ansi.Style{}.Faint())
 }

@@ -1,0 +1,155 @@
+package progress
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/exec"
+)
+
+// leastRows is how many rows of the table are shown even if what else there
+// is to tell fills the screen.
+const leastRows = 4
+
+// glance is all on a screen of so many columns and lines: of a table that is
+// too long the rows that took longest, of many warnings the first. Only
+// failures may need more, for they are told in full: the totals and the root
+// cause are still the last on the screen.
+func (s *summary) glance(width, height int) string {
+	s.width = width
+	if len(s.outcomes) == 0 {
+		return "nothing to build\n"
+	}
+	var rest strings.Builder
+	s.someWarnings(&rest, max(3, height/4))
+	rest.WriteByte('\n')
+	s.tellFailures(&rest)
+	rest.WriteString(fit(s.totals(), width) + "\n")
+	s.whereTo(&rest)
+	s.causes(&rest)
+	// A line is left for the prompt, and one is empty before the table.
+	room := height - strings.Count(rest.String(), "\n") - 1
+	var b strings.Builder
+	s.someRows(&b, max(leastRows, room))
+	return b.String() + rest.String()
+}
+
+// someRows writes the table in at most so many lines.
+func (s *summary) someRows(b *strings.Builder, most int) {
+	if len(s.outcomes)+1 <= most {
+		s.table(b, s.outcomes)
+		return
+	}
+	slow := slices.Clone(s.outcomes)
+	slices.SortStableFunc(slow, func(x, y exec.Outcome) int { return cmp.Compare(lasted(y), lasted(x)) })
+	slow = slow[:min(max(1, most-2), 10)]
+	s.table(b, slow)
+	fmt.Fprintln(b, fit(s.faint(fmt.Sprintf("… and %d more, which took no longer", len(s.outcomes)-len(slow))), s.width))
+}
+
+// lasted is how long a target took; 0 if it did not begin.
+func lasted(o exec.Outcome) time.Duration {
+	if o.Times.Started.IsZero() {
+		return 0
+	}
+	return o.Times.Finished.Sub(o.Times.Started)
+}
+
+// someWarnings writes at most so many lines of warnings.
+func (s *summary) someWarnings(b *strings.Builder, most int) {
+	var all strings.Builder
+	s.warnings(&all)
+	lines := strings.Split(strings.TrimSuffix(all.String(), "\n"), "\n")
+	if all.Len() == 0 {
+		return
+	}
+	over := len(lines) - most
+	if over > 0 {
+		lines = lines[:most-1]
+	}
+	for _, l := range lines {
+		b.WriteString(fit(l, s.width) + "\n")
+	}
+	if over > 0 {
+		fmt.Fprintln(b, fit(s.faint(fmt.Sprintf("… and %d more lines of warnings: kiln build --progress=plain shows all", over+1)), s.width))
+	}
+}
+
+// A place that results go to.
+type placeKind int
+
+const (
+	noPlace placeKind = iota
+	inStore
+	inRegistry
+	inDocker
+	inFile
+)
+
+// placesOf tells where the results of a target that was built are, and the
+// files or directories among them.
+func placesOf(o exec.Outcome) (kinds []placeKind, files []string) {
+	if len(o.Node.Target.Outputs) == 0 && len(o.Output.Refs) > 0 {
+		return []placeKind{inStore}, nil
+	}
+	for _, e := range o.Node.Target.Outputs {
+		kind := noPlace
+		switch {
+		case e.Dest == "-":
+		case e.Dest != "":
+			kind = inFile
+			files = append(files, oneLine(e.Dest))
+		case e.Type == "registry", e.Type == "image" && slices.Contains(e.Attrs, config.KeyValue{Key: "push", Value: "true"}):
+			kind = inRegistry
+		case e.Type == "docker":
+			kind = inDocker
+		}
+		if kind != noPlace && !slices.Contains(kinds, kind) {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds, files
+}
+
+// whereTo tells where the results are: "3 images in the image store, files in
+// out and dist".
+func (s *summary) whereTo(b *strings.Builder) {
+	count := map[placeKind]int{}
+	var files []string
+	for _, o := range s.outcomes {
+		if o.Status != exec.Built || !o.Node.Requested {
+			continue
+		}
+		kinds, dests := placesOf(o)
+		for _, k := range kinds {
+			count[k]++
+		}
+		for _, d := range dests {
+			if !slices.Contains(files, d) {
+				files = append(files, d)
+			}
+		}
+	}
+	var parts []string
+	for _, p := range []struct {
+		kind placeKind
+		text string
+	}{{inStore, "in the image store (kiln images)"}, {inRegistry, "pushed"}, {inDocker, "loaded into Docker"}} {
+		switch n := count[p.kind]; {
+		case n == 1:
+			parts = append(parts, "1 image "+p.text)
+		case n > 1:
+			parts = append(parts, fmt.Sprintf("%d images %s", n, p.text))
+		}
+	}
+	if len(files) > 0 {
+		parts = append(parts, "files in "+several(files, 3))
+	}
+	if len(parts) > 0 {
+		fmt.Fprintln(b, fit(strings.Join(parts, ", "), s.width))
+	}
+}
