@@ -45,6 +45,7 @@ var mayImport = map[string][]string{
 	"internal/registry":  {"exec"},
 	"internal/runs":      {"config", "exec", "graph", "internal/diag"},
 	"internal/startup":   {},
+	"internal/format":    {},
 	"cmd/kiln":           {"internal/cli"},
 }
 

@@ -194,7 +194,10 @@ func (s *warningSink) sorted() []json.RawMessage {
 	return out
 }
 
-func writeFileAtomic(path string, data []byte) error {
+func writeFileAtomic(path string, data []byte) error { return writeFileMode(path, data, 0o644) }
+
+// writeFileMode writes a file whole or not at all.
+func writeFileMode(path string, data []byte, mode os.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".kiln-*")
 	if err != nil {
 		return err
@@ -202,7 +205,7 @@ func writeFileAtomic(path string, data []byte) error {
 	defer os.Remove(f.Name()) // gone already when all went well
 	_, err = f.Write(data)
 	if err == nil {
-		err = f.Chmod(0o644)
+		err = f.Chmod(mode)
 	}
 	if err == nil {
 		err = f.Sync()
