@@ -63,7 +63,8 @@ func (t *Trail) claim(s *Solver, j *job, def *pb.Definition) {
 			t.ops[d] = op
 			t.order = append(t.order, op)
 		}
-		if !slices.Contains(op.targets, j.name) {
+		// Some platforms of a target come at once, and not long after each other.
+		if n := len(op.targets); !slices.Contains(op.targets[max(0, n-16):], j.name) {
 			op.targets = append(op.targets, j.name)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/buildkit"
 	"github.com/kilnbuild/kiln/internal/progress"
+	"github.com/kilnbuild/kiln/internal/runs"
 )
 
 // A tellFlags says what a build tells, and whom.
@@ -112,6 +113,7 @@ type audience struct {
 	displays []*progress.Display
 	warnings *warningSink
 	places   *progress.Places
+	record   *recording
 	dog      *exec.Watchdog // nil if nobody cares for silence
 }
 
@@ -121,8 +123,8 @@ func (a *app) audience(p *plan, header string) *audience {
 	if p.json == jsonEvents {
 		out.displays = append(out.displays, progress.New(progress.Options{Out: a.Out, Mode: progress.JSON, Header: header}))
 	}
-	out.places = &progress.Places{}
-	out.warnings = &warningSink{Sink: everyone{out.displays, out.places}}
+	out.places, out.record = &progress.Places{}, newRecording()
+	out.warnings = &warningSink{Sink: everyone{out.displays, out.places, out.record.events}}
 	out.Sink = out.warnings
 	if p.stuck > 0 {
 		out.dog = exec.Watch(out.Sink, p.graph, exec.WatchOptions{After: p.stuck, Doing: buildkit.Doing})
@@ -153,15 +155,18 @@ func (a *audience) finish(outcomes []exec.Outcome) error {
 	return err
 }
 
-// everyone is a Sink of several displays, and of what knows the builders.
+// everyone is a Sink of several displays, of what knows the builders, and of
+// what is recorded.
 type everyone struct {
 	displays []*progress.Display
 	places   *progress.Places
+	record   *runs.Collector
 }
 
 // Event implements exec.Sink.
 func (all everyone) Event(e exec.Event) {
 	all.places.Event(e)
+	all.record.Event(e)
 	for _, d := range all.displays {
 		d.Event(e)
 	}
@@ -171,6 +176,7 @@ func (all everyone) Event(e exec.Event) {
 func (a *app) solve(ctx context.Context, p *plan) (*audience, []exec.Outcome, error) {
 	told := a.audience(p, p.connected.header())
 	defer context.AfterFunc(ctx, func() { told.note("interrupted: stopping; interrupt again to end at once") })()
+	p.trail = told.record.trail
 	solver, err := a.openSolver(ctx, p, p.connected)
 	if err != nil {
 		return nil, nil, errors.Join(a.openError(err, p), told.finish(nil))

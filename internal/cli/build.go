@@ -106,6 +106,7 @@ type plan struct {
 	builders  []builderChoice
 	connected builders // already, where the definition came through the first
 	lower     buildkit.LowerOptions
+	trail     *buildkit.Trail // of the run, once it begins
 	call      callSpec
 }
 

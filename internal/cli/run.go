@@ -43,7 +43,8 @@ func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
 	if outcomes == nil {
 		return err
 	}
-	return cmp.Or(err, a.output(o, p, outcomes, told), a.answers(p, outcomes))
+	err = cmp.Or(err, a.output(o, p, outcomes, told), a.answers(p, outcomes))
+	return cmp.Or(err, a.keep(p, told.record, outcomes))
 }
 
 // connectOnce reaches the builders, unless that was done for the definition.
@@ -131,6 +132,7 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 		Stdout:       a.Out,
 		DockerConfig: a.dockerConfig(),
 		Policy:       a.env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"],
+		Trail:        p.trail,
 		Lower:        p.lower,
 		CacheTries:   p.schedule.retries,
 	}

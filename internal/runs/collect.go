@@ -122,15 +122,19 @@ type About struct {
 }
 
 // Run returns the record of the run, which has come to an end with these
-// outcomes. Its recipes and listings are the caller's to add.
-func (c *Collector) Run(about About, outcomes []exec.Outcome) *Run {
+// outcomes, and whose steps are made of what recipes say. The lists of files
+// come in when it is kept.
+func (c *Collector) Run(about About, outcomes []exec.Outcome, recipes []exec.Recipe) *Run {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := &Run{
 		Version: Version, ID: newID(c.began), Started: c.began.UTC(), Ended: time.Now().UTC(),
 		Kiln: about.Kiln, Definition: about.Definition, Files: about.Files, Dir: about.Dir, Commit: about.Commit,
-		Args: about.Args, Builders: about.Builders, Jobs: about.Jobs, Status: statusOf(outcomes),
+		Recipes: shortened(recipes), Builders: about.Builders, Jobs: about.Jobs, Status: statusOf(outcomes),
 		Targets: []*Target{},
+	}
+	for _, arg := range about.Args {
+		r.Args = append(r.Args, clean(arg))
 	}
 	shift := c.shift()
 	for _, o := range outcomes {
@@ -140,12 +144,40 @@ func (c *Collector) Run(about About, outcomes []exec.Outcome) *Run {
 			for _, s := range known.steps {
 				t.Steps = append(t.Steps, s.done(shift))
 			}
+			slices.SortStableFunc(t.Steps, func(a, b *Step) int { return a.Started.Compare(b.Started) })
 		}
 		cached, all := t.Counts()
 		t.Cached = o.Status == exec.Built && all > 0 && cached == all
 		r.Targets = append(r.Targets, t)
 	}
 	return r
+}
+
+// digestDigits is how much of a digest is recorded: enough to tell the steps
+// of a run apart.
+const digestDigits = 16
+
+// shorten cuts a digest: "sha256:392e8960cc396603…" is "392e8960cc396603".
+func shorten(digest string) string {
+	_, hex, ok := strings.Cut(digest, ":")
+	if !ok {
+		return digest
+	}
+	return hex[:min(len(hex), digestDigits)]
+}
+
+// shortened cuts the digests of recipes.
+func shortened(recipes []exec.Recipe) []exec.Recipe {
+	out := slices.Clone(recipes)
+	for i := range out {
+		r := &out[i]
+		r.Digest = shorten(r.Digest)
+		r.Inputs = slices.Clone(r.Inputs)
+		for k := range r.Inputs {
+			r.Inputs[k].Step = shorten(r.Inputs[k].Step)
+		}
+	}
+	return out
 }
 
 // newID names a run by its beginning, so that names sort by time.
@@ -212,7 +244,8 @@ func argsOf(t *config.Target) []string {
 	for _, a := range t.Args {
 		out = append(out, a.Key)
 	}
-	return slices.Sorted(slices.Values(out))
+	slices.Sort(out)
+	return out
 }
 
 func secretsOf(t *config.Target) []string {
@@ -247,6 +280,7 @@ func failureOf(o exec.Outcome) *Failure {
 // done is the step as it is recorded.
 func (s *step) done(shift time.Duration) *Step {
 	out := s.Step
+	out.Digest = shorten(out.Digest)
 	out.Name, out.Error = strings.Join(strings.Fields(clean(out.Name)), " "), clean(out.Error)
 	if !out.Started.IsZero() {
 		out.Started = out.Started.Add(shift).UTC()

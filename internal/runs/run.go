@@ -64,7 +64,7 @@ type Target struct {
 	Warnings  []string `json:"warnings,omitempty"`
 	Times
 	Failure *Failure `json:"failure,omitempty"` // nil unless it was not built
-	Steps   []*Step  `json:"steps,omitempty"`   // in the order in which they were first heard of; one that targets share is told of the first that asked
+	Steps   []*Step  `json:"steps,omitempty"`   // in the order in which they began; one that targets share is told of the first that asked
 }
 
 // Times of a target, by kiln's clock.
@@ -92,7 +92,7 @@ type Failure struct {
 
 // A Step is a step of BuildKit's graph, as it came out.
 type Step struct {
-	Digest   string    `json:"digest"`             // leads to its Recipe, where there is one
+	Digest   string    `json:"digest"`             // of its definition, cut by shorten; leads to its Recipe, where there is one
 	Name     string    `json:"name"`               // "[build 2/5] RUN make"
 	File     string    `json:"file,omitempty"`     // Dockerfile it is written in, as the target names it
 	Line     int       `json:"line,omitempty"`     // of File, from 1
