@@ -53,6 +53,9 @@ func (s *Store) children(d descriptor) ([]descriptor, error) {
 	return out, nil
 }
 
+// isList reports whether a descriptor is that of an index.
+func isList(d descriptor) bool { return images.IsIndexType(d.MediaType) }
+
 // mostManifest is how large a manifest or a configuration may be, in bytes.
 const mostManifest = 16 << 20
 

@@ -178,21 +178,32 @@ func (s *Store) Resolve(_ context.Context, ref string) (ocispec.Descriptor, erro
 
 func notFound(ref string) error { return fmt.Errorf("%q: %w", ref, ErrNotFound) }
 
-// matcher returns what tells the entries that ref stands for.
-func matcher(ref string) (func(ocispec.Descriptor) bool, error) {
-	if d, err := digest.Parse(ref); err == nil {
-		return func(e ocispec.Descriptor) bool { return e.Digest == d }, nil
+// Match returns what tells whether ref stands for the image of a full name and
+// a digest: as a name with or without tag, a name with a digest, or a digest.
+func Match(ref string) (func(name string, d digest.Digest) bool, error) {
+	if want, err := digest.Parse(ref); err == nil {
+		return func(_ string, d digest.Digest) bool { return d == want }, nil
 	}
 	named, err := reference.ParseDockerRef(ref)
 	if err != nil {
 		return nil, fmt.Errorf("image name %q: %w", ref, err)
 	}
-	if d, ok := named.(reference.Digested); ok {
-		return func(e ocispec.Descriptor) bool {
-			return e.Digest == d.Digest() && repositoryOf(nameOf(e)) == named.Name()
+	if want, ok := named.(reference.Digested); ok {
+		return func(name string, d digest.Digest) bool {
+			return d == want.Digest() && repositoryOf(name) == named.Name()
 		}, nil
 	}
-	return func(e ocispec.Descriptor) bool { return nameOf(e) == named.String() }, nil
+	full := named.String()
+	return func(name string, _ digest.Digest) bool { return name == full }, nil
+}
+
+// matcher returns what tells the entries that ref stands for.
+func matcher(ref string) (func(ocispec.Descriptor) bool, error) {
+	match, err := Match(ref)
+	if err != nil {
+		return nil, err
+	}
+	return func(e ocispec.Descriptor) bool { return match(nameOf(e), e.Digest) }, nil
 }
 
 // lock takes the lock between processes; the caller holds s.commit.
