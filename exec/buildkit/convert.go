@@ -208,6 +208,7 @@ func (s *Solver) bindLocals(j *job, def *pb.Definition) (*pb.Definition, error) 
 			return "", nil, fmt.Errorf("the Dockerfile reads the directory %q, which the target does not have", src.mount)
 		}
 		id, attrs := s.shares.rewrite(s.ignored.place(src, dir), dir, j.session)
+		attrs[pb.AttrLocalSessionID] = s.known.session(dir, attrs, j.session)
 		return id, attrs, nil
 	})
 	if err != nil {

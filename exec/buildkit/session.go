@@ -61,7 +61,7 @@ func (s *Solver) newRunSession() (*runSession, error) {
 	if s.opt.Store != nil {
 		stores["export"] = s.opt.Store.Content() // the name that BuildKit's exporter looks for
 	}
-	attached := append(s.creds.shared(), newFiles(s.locals))
+	attached := append(s.creds.shared(), &fileServer{dirs: s.locals, known: s.known})
 	if len(stores) > 0 {
 		attached = append(attached, sessioncontent.NewAttachable(stores))
 	}

@@ -57,6 +57,9 @@ type Options struct {
 	// CacheTries is how often Solve returns an [exec.NetworkError] because a
 	// cache source cannot be read; after that the target is built without it.
 	CacheTries int
+	// Memory is a directory where a run notes what it has uploaded, so that
+	// the next one need not; it need not exist. "" is none.
+	Memory string
 }
 
 // A Solver builds the nodes of one graph on one daemon. It implements
@@ -67,6 +70,7 @@ type Solver struct {
 	jobs    map[string]*job // by name of the target
 	order   []*job          // in the order of the graph
 	locals  *locals
+	known   *knownUploads // nil if nothing is remembered
 	shares  *shares
 	ignored *ignoreLists
 	router  *router
@@ -128,6 +132,7 @@ func Open(ctx context.Context, conn *Conn, g *graph.Graph, o Options) (*Solver, 
 // start begins the session and the watch over the daemon.
 func (s *Solver) start() error {
 	var err error
+	s.known = s.newKnownUploads()
 	if s.sess, err = s.newRunSession(); err != nil {
 		return err
 	}
@@ -213,6 +218,7 @@ func (s *Solver) Close() error {
 		b.release(s.patience())
 	}
 	patience := s.patience()
+	s.known.close()
 	s.cancel(errClosed)
 	s.dirs.close()
 	s.sess.close()

@@ -22,10 +22,13 @@ import (
 // the daemon is told what is wrong.
 
 // newFiles offers directories to the daemon.
-func newFiles(dirs filesync.DirSource) session.Attachable { return &fileServer{dirs} }
+func newFiles(dirs filesync.DirSource) session.Attachable { return &fileServer{dirs: dirs} }
 
 // A fileServer implements filesync.FileSyncServer, by BuildKit's own.
-type fileServer struct{ dirs filesync.DirSource }
+type fileServer struct {
+	dirs  filesync.DirSource
+	known *knownUploads // learns what was sent; may be nil
+}
 
 // Register implements session.Attachable.
 func (f *fileServer) Register(server *grpc.Server) { filesync.RegisterFileSyncServer(server, f) }
@@ -33,7 +36,12 @@ func (f *fileServer) Register(server *grpc.Server) { filesync.RegisterFileSyncSe
 // DiffCopy sends what the daemon lacks of a directory.
 func (f *fileServer) DiffCopy(stream filesync.FileSync_DiffCopyServer) error {
 	s := &fileStream{FileSync_DiffCopyServer: stream}
-	return filesync.NewFSSyncProvider(steadyDirs{f.dirs, s}).(filesync.FileSyncServer).DiffCopy(s)
+	d := &steadyDirs{DirSource: f.dirs, stream: s, known: f.known}
+	err := filesync.NewFSSyncProvider(d, d.choose).(filesync.FileSyncServer).DiffCopy(s)
+	if err == nil {
+		s.walk.end()
+	}
+	return err
 }
 
 // TarStream is of an older protocol, which is refused.
@@ -45,6 +53,7 @@ func (f *fileServer) TarStream(stream filesync.FileSync_TarStreamServer) error {
 type fileStream struct {
 	filesync.FileSync_DiffCopyServer
 	noted *upload    // nil if nobody notes what is sent
+	walk  *knownWalk // nil if nobody wants to know it in the next run
 	mu    sync.Mutex // held while a message is sent
 }
 
@@ -54,6 +63,7 @@ func (s *fileStream) SendMsg(m any) error {
 	defer s.mu.Unlock()
 	if p, ok := m.(*fstypes.Packet); ok {
 		s.noted.packet(p)
+		s.walk.told(p)
 	}
 	return s.FileSync_DiffCopyServer.SendMsg(m)
 }
@@ -68,15 +78,25 @@ func (s *fileStream) fail(err error) error {
 type steadyDirs struct {
 	filesync.DirSource
 	stream *fileStream
+	known  *knownUploads
+	chosen *steadyFS
+}
+
+// choose hears what the daemon asks for of the directory that was looked up.
+func (d *steadyDirs) choose(name string, filter *fsutil.FilterOpt) error {
+	d.stream.walk = d.known.sending(name, filter)
+	d.chosen.FS = d.stream.walk.listed(d.chosen.FS)
+	return nil
 }
 
 // LookupDir implements filesync.DirSource.
-func (d steadyDirs) LookupDir(name string) (fsutil.FS, bool) {
+func (d *steadyDirs) LookupDir(name string) (fsutil.FS, bool) {
 	dir, ok := d.DirSource.LookupDir(name)
 	if n, ok := dir.(notedDir); ok {
 		d.stream.noted, dir = n.begin(), n.FS
 	}
-	return steadyFS{dir, d.stream}, ok
+	d.chosen = &steadyFS{dir, d.stream}
+	return d.chosen, ok
 }
 
 type steadyFS struct {
@@ -85,7 +105,7 @@ type steadyFS struct {
 }
 
 // Open implements fsutil.FS.
-func (s steadyFS) Open(path string) (io.ReadCloser, error) {
+func (s *steadyFS) Open(path string) (io.ReadCloser, error) {
 	f, err := s.FS.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -108,7 +128,7 @@ func (s steadyFS) Open(path string) (io.ReadCloser, error) {
 // A steadyFile fails at its end unless it is what it was at the beginning.
 type steadyFile struct {
 	io.ReadCloser
-	fs    steadyFS
+	fs    *steadyFS
 	path  string
 	began fs.FileInfo
 	stat  func() (fs.FileInfo, error)

@@ -1,0 +1,16 @@
+package buildkit
+
+import (
+	"io/fs"
+	"syscall"
+)
+
+// inodeOf returns what tells a file from another in its place, and when its
+// content or its attributes were last changed, in nanoseconds since 1970.
+func inodeOf(fi fs.FileInfo) (device, inode uint64, changed int64, ok bool) {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, 0, 0, false
+	}
+	return st.Dev, st.Ino, st.Ctim.Nano(), true
+}
