@@ -134,12 +134,8 @@ started; 3 no builder could be reached, or it was lost; 130 interrupted.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		buildCommand(a), listCommand(a), checkCommand(a), engineCommand(a),
-<<<<<<< HEAD
 		versionCommand(a), completionCommand(a), fmtCommand(a),
-=======
 		imagesCommand(a), rmCommand(a), storeCommand(a), tagCommand(a),
-		versionCommand(a), completionCommand(a),
->>>>>>> f56637c (cli: list, tag, remove and look after images)
 	)
 	root.AddCommand(helpTopics(a)...)
 	return root
