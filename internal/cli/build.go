@@ -107,6 +107,7 @@ type plan struct {
 	connected builders // already, where the definition came through the first
 	lower     buildkit.LowerOptions
 	trail     *buildkit.Trail // of the run, once it begins
+	stored    *ownStore       // of kiln's own engine; nil if that does not build
 	call      callSpec
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -38,6 +39,9 @@ func (a *app) keep(p *plan, rec *recording, outcomes []exec.Outcome) error {
 	keeper, err := a.keeper()
 	if err == nil {
 		err = keeper.Save(r, rec.trail.Listings())
+	}
+	if p.stored != nil {
+		err = errors.Join(err, p.stored.keep(r))
 	}
 	if err != nil {
 		fmt.Fprintln(a.Err, "warning:", err)

@@ -5,17 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"path/filepath"
 	"slices"
 
 	"github.com/hashicorp/hcl/v2"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/buildkit"
-	"github.com/kilnbuild/kiln/internal/diag"
 	"github.com/kilnbuild/kiln/internal/progress"
 	"github.com/kilnbuild/kiln/internal/store"
 )
@@ -157,25 +154,9 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 	if err != nil {
 		return o, usagef("%w", err)
 	}
-	o.Store = &ownStore{Store: s, definition: diag.Redact(a.home(p.definition))}
+	p.stored = &ownStore{Store: s, definition: a.definitionPlace(p.definition)}
+	o.Store = p.stored
 	return o, nil
-}
-
-// An ownStore is kiln's image store, for a run: its images tell which
-// definition they are of.
-type ownStore struct {
-	*store.Store
-	definition string
-}
-
-// Put implements [buildkit.ImageStore].
-func (s *ownStore) Put(ctx context.Context, refs []string, desc ocispec.Descriptor) error {
-	desc.Annotations = maps.Clone(desc.Annotations)
-	if desc.Annotations == nil {
-		desc.Annotations = map[string]string{}
-	}
-	desc.Annotations[store.AnnotationDefinition] = s.definition
-	return s.Store.Put(ctx, refs, desc)
 }
 
 // dockerConfig is the directory of the Docker client's configuration.
