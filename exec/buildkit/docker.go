@@ -64,6 +64,9 @@ func (d *Docker) can(id apicaps.CapID) bool {
 	return ok
 }
 
+// single reports whether a build can have one exporter only.
+func (d *Docker) single() bool { return d != nil && !d.can(pb.CapMultipleExporters) }
+
 // ask learns the capabilities of the engine's BuildKit, which it tells within
 // a build only.
 func (d *Docker) ask(ctx context.Context, c *client.Client) error {
@@ -81,10 +84,16 @@ func (d *Docker) ask(ctx context.Context, c *client.Client) error {
 }
 
 // dockerCaps are the capabilities that engines are asked about.
-var dockerCaps = []apicaps.CapID{pb.CapExecMetaUlimit, pb.CapExecMetaLinuxResources, pb.CapMergeOp, pb.CapMultipleExporters, pb.CapSourceOCILayout, pb.CapSourcePolicy}
+var dockerCaps = []apicaps.CapID{pb.CapExecMetaUlimit, pb.CapExecMetaLinuxResources, pb.CapDiffOp, pb.CapMergeOp, pb.CapMultipleExporters, pb.CapSourceOCILayout, pb.CapSourcePolicy}
 
 // engine names the engine in messages.
 func (d *Docker) engine() string { return "the Docker Engine " + d.Version }
+
+// What a Docker Engine says to a privilege that its configuration withholds.
+const (
+	notEntitled       = "is not allowed by build daemon configuration"
+	notEntitledRemedy = `The engine grants it if its daemon.json says "builder": {"entitlements": {"network-host": true, "security-insecure": true}}`
+)
 
 const (
 	withContainerd = `Have the engine use the containerd image store ("features": {"containerd-snapshotter": true} in its daemon.json; Docker 24 and later), or build with kiln's own engine (--builder kiln).`
@@ -106,7 +115,10 @@ func (l *lowering) docker() {
 		l.classicImage()
 	}
 	if len(l.t.Ulimits) > 0 && !d.can(pb.CapExecMetaUlimit) {
-		l.wrong("ulimits", "Ulimits are not supported", "the BuildKit in %s knows no ulimits, and would build without them. %s", d.engine(), withNewer)
+		l.wrong("ulimits", "Ulimits not supported", "the BuildKit in %s knows no ulimits, and would build without them. %s", d.engine(), withNewer)
+	}
+	if l.t.Resources != nil && !d.can(pb.CapExecMetaLinuxResources) {
+		l.wrong("resources", "Resources not supported", "the BuildKit in %s limits no resources of steps, and would build without limits. %s", d.engine(), withNewer)
 	}
 }
 
@@ -224,6 +236,14 @@ func (l *lowering) dockerSources() {
 // maxDockerExports is how many exports run at once in a Docker Engine, which
 // forgets the status of a build as soon as that has ended.
 const maxDockerExports = 4
+
+// exportsAtOnce is how many exports a daemon is asked for at once.
+func exportsAtOnce(d *Docker) int64 {
+	if d != nil {
+		return maxDockerExports
+	}
+	return maxExports
+}
 
 // pushFromEngine sends an image that the engine has to the registry, where
 // the exporter has not done so.

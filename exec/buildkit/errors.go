@@ -86,6 +86,9 @@ func (s *Solver) daemonError(err error) *daemonError {
 	if strings.Contains(text, noGit) {
 		text += "\n" + noGitRemedy
 	}
+	if s.opt.Lower.Docker != nil && strings.Contains(text, notEntitled) {
+		text += "\n" + notEntitledRemedy
+	}
 	return &daemonError{text: s.redact.text(text), err: err}
 }
 

@@ -73,7 +73,7 @@ func (r *sharedResult) run(ctx context.Context, outs *outputs) (resp map[string]
 		return nil, nil, err
 	}
 	resp = map[string]string{}
-	for i, batch := range batches(entries) {
+	for i, batch := range batches(entries, r.s.opt.Lower.Docker.single()) {
 		opt := client.SolveOpt{Exports: batch}
 		if len(outs.list) == 1 && outs.list[0].store && len(r.j.req.CacheTo) == 0 {
 			opt.SharedSession, opt.SessionPreInitialized = r.s.sess.Session, true // it offers the store
@@ -105,11 +105,15 @@ func (r *sharedResult) build(ctx context.Context, opt client.SolveOpt) (resp map
 	if _, err := strconv.ParseInt(epoch, 10, 64); err == nil { // else the frontend has made a time of it
 		opt.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"] = epoch // exporters take it from there
 	}
-	var status chan *client.SolveStatus
-	r.caches, status = r.s.watchCaches(r.j, r.s.router.exporting(r.j.name))
-	res, err := r.s.conn.client.Build(ctx, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
-		return r.s.assemble(ctx, gw, r.solved)
-	}, status)
+	var res *client.SolveResponse
+	err = again(opt.Exports, func() (err error) {
+		var status chan *client.SolveStatus
+		r.caches, status = r.s.watchCaches(r.j, r.s.router.exporting(r.j.name))
+		res, err = r.s.conn.client.Build(ctx, opt, "kiln", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+			return r.s.assemble(ctx, gw, r.solved)
+		}, status)
+		return err
+	})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -117,14 +121,15 @@ func (r *sharedResult) build(ctx context.Context, opt client.SolveOpt) (resp map
 }
 
 // batches splits outputs so that each build has at most one that goes to a
-// content store: a session can offer only one. There is at least one batch,
-// for a target that exports only its cache.
-func batches(entries []client.ExportEntry) [][]client.ExportEntry {
+// content store: a session can offer only one. With single, each build has one
+// in any case. There is at least one batch, for a target that exports only its
+// cache.
+func batches(entries []client.ExportEntry, single bool) [][]client.ExportEntry {
 	out := [][]client.ExportEntry{nil}
 	stored := false
 	for _, e := range entries {
 		store := e.OutputStore != nil || e.OutputDir != "" && e.Type != client.ExporterLocal
-		if store && stored {
+		if store && stored || single && len(out[0]) > 0 {
 			out = append(out, nil)
 			stored = false
 		}

@@ -69,6 +69,9 @@ func (s *Solver) feed(j *job, results map[string]exec.Result) (*fed, error) {
 			return nil, err
 		}
 	}
+	if d := s.opt.Lower.Docker; d != nil && !d.can(pb.CapDiffOp) {
+		return f, nil // an engine without it has no frontend that takes inputs
+	}
 	return f, f.fill(s.run)
 }
 

@@ -60,7 +60,7 @@ var errLetGo = errors.New("the result is not exported")
 // that status makes.
 func (s *Solver) solveOwn(ctx context.Context, j *job, fed *fed, status func(string) chan *client.SolveStatus) (exec.Result, error) {
 	r := &ownResult{s: s, j: j, fed: fed, status: status}
-	if err := r.begin(ctx); err != nil {
+	if err := again(nil, func() error { return r.begin(ctx) }); err != nil {
 		return nil, err
 	}
 	return r, nil
@@ -72,6 +72,9 @@ func (r *ownResult) begin(ctx context.Context) error {
 	outs, err := s.outputsAfter(j, r.exported)
 	if err != nil {
 		return err
+	}
+	if len(outs.list) > 1 && s.opt.Lower.Docker.single() {
+		return errOneExport
 	}
 	opt, err := s.ownOpt(j, outs)
 	if err != nil {

@@ -114,7 +114,7 @@ func Open(ctx context.Context, conn *Conn, g *graph.Graph, o Options) (*Solver, 
 	s := &Solver{
 		conn: conn, opt: o,
 		jobs: map[string]*job{}, locals: newLocals(o.Sent), router: newRouter(o.Raw), redact: newRedactor(),
-		caches: map[string]content.Store{}, ignored: newIgnoreLists(), exports: semaphore.NewWeighted(maxExports),
+		caches: map[string]content.Store{}, ignored: newIgnoreLists(), exports: semaphore.NewWeighted(exportsAtOnce(o.Lower.Docker)),
 	}
 	s.router.redact, s.locals.trail = s.redact, o.Trail
 	if err := s.prepare(g); err != nil {
