@@ -200,3 +200,26 @@ func TestChromium(t *testing.T) {
 		t.Errorf("without apt: said %q, success %v", out, ok)
 	}
 }
+
+// A tmux of the machine, or one that is named, is asked to show a terminal
+// before the tests are given it.
+func TestTmux(t *testing.T) {
+	dest := t.TempDir()
+	if out, ok := script(t, []string{"KILN_TMUX="}, "tmux.sh", dest); !ok || strings.Count(out, "\n") != 1 {
+		t.Fatalf("said %q, success %v, want one line", out, ok)
+	}
+	tmux := filepath.Join(dest, "tmux")
+	if said, err := osexec.CommandContext(t.Context(), tmux, "-V").Output(); err != nil || !strings.HasPrefix(string(said), "tmux ") {
+		t.Errorf("it says %q, %v", said, err)
+	}
+	if out, ok := script(t, []string{"KILN_TMUX="}, "tmux.sh", dest); !ok || !strings.Contains(out, "is there") {
+		t.Errorf("again: said %q, success %v", out, ok)
+	}
+	if out, ok := script(t, []string{"KILN_TMUX=" + tmux}, "tmux.sh", t.TempDir()); !ok {
+		t.Errorf("a named one was refused: %s", out)
+	}
+	broken := write(t, filepath.Join(t.TempDir(), "tmux"), "#!/bin/sh\necho libevent.so: not found >&2\nexit 127\n", 0o755)
+	if out, ok := script(t, []string{"KILN_TMUX=" + broken}, "tmux.sh", t.TempDir()); ok || !strings.Contains(out, "does not show a terminal") || !strings.Contains(out, "libevent.so") {
+		t.Errorf("a broken one: said %q, success %v", out, ok)
+	}
+}

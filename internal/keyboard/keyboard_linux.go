@@ -1,8 +1,12 @@
 package keyboard
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,9 +47,9 @@ func (k *Keyboard) Close() error {
 // How long to wait in the background before another look, for the rest of a
 // key that comes in pieces, and for being stopped.
 const (
-	lookAgain   = time.Second
-	restOfAKey  = 50 * time.Millisecond
-	beingPaused = 200 * time.Millisecond
+	lookAgain    = time.Second
+	restOfAKey   = 50 * time.Millisecond
+	beingStopped = 200 * time.Millisecond
 )
 
 // A reading is the state of a keyboard while it is read.
@@ -139,17 +143,55 @@ func (r *reading) decode(more []byte, whole bool) {
 // or goes on after that.
 func (r *reading) signal(s os.Signal) {
 	if s == unix.SIGTSTP {
-		r.restore()
-		signal.Reset(unix.SIGTSTP)
-		_ = unix.Kill(unix.Getpid(), unix.SIGTSTP)
-		select { // a program that no shell watches is not stopped
-		case <-r.signals:
-		case <-time.After(beingPaused):
+		if orphaned() {
+			return
 		}
-		signal.Notify(r.signals, unix.SIGTSTP, unix.SIGCONT)
+		r.restore()
+		// Go cannot give SIGTSTP back its default once it was caught.
+		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
+		select {
+		case <-r.signals: // going on
+		case <-time.After(beingStopped):
+		}
 	}
 	r.keys = append(r.keys, Resumed)
 	r.begin()
+}
+
+// orphaned reports whether there is no shell that would let the program go on
+// again: no process of its group has a parent in another group of the session.
+// The kernel stops no such group for ctrl-Z either.
+func orphaned() bool {
+	group := unix.Getpgrp()
+	session, err := unix.Getsid(0)
+	for pid := unix.Getppid(); err == nil && pid > 0; pid = parent(pid) {
+		var g, s int
+		if s, err = unix.Getsid(pid); err != nil || s != session {
+			return true
+		}
+		if g, err = unix.Getpgid(pid); err == nil && g != group {
+			return false
+		}
+	}
+	return true
+}
+
+// parent returns the parent of a process; 0 if it is gone.
+func parent(pid int) int {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// "PID (name) state PPID …"; a name may hold anything.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	ppid, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return 0
+	}
+	return ppid
 }
 
 // A poller waits for something to read, without reading it.

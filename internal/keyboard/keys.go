@@ -3,6 +3,7 @@ package keyboard
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/charmbracelet/x/ansi"
 )
@@ -36,7 +37,7 @@ func decode(typed []byte, whole bool) (keys []string, rest []byte) {
 		s = s[n:]
 		if name := named[key]; name != "" {
 			keys = append(keys, name)
-		} else if !strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		} else if utf8.ValidString(key) && !strings.ContainsFunc(key, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			keys = append(keys, key)
 		}
 	}

@@ -265,6 +265,9 @@ func (f frame) doing(t *target) string {
 	case s == nil && !t.solved.IsZero():
 		return "exporting"
 	case s == nil:
+		if next := t.next(); next != nil {
+			return "next: " + next.name
+		}
 		return "preparing"
 	}
 	if part := s.moves.part(); part != "" {

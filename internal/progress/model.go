@@ -259,6 +259,17 @@ func (t *target) current() *step {
 	return cur
 }
 
+// next returns the step that waits to begin, for the builder or for steps of
+// others; nil if none is known.
+func (t *target) next() *step {
+	for _, s := range t.steps {
+		if !s.running && !s.ended && !s.vertex.Internal && s.name != "" {
+			return s
+		}
+	}
+	return nil
+}
+
 // failing returns the step that failed, or nil.
 func (t *target) failing() *step {
 	for i := len(t.steps) - 1; i >= 0; i-- {
