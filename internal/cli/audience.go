@@ -26,7 +26,7 @@ type tellFlags struct {
 
 func (t *tellFlags) register(f *pflag.FlagSet) {
 	f.StringVar(&t.metadataFile, "metadata-file", "", "write the results' metadata to this `file` as JSON")
-	f.StringVar(&t.progress, "progress", "auto", "how to show progress: `auto`, tty, plain, quiet, json or rawjson")
+	f.StringVar(&t.progress, "progress", "auto", "how to show progress: `auto`, tty, plain, ci, quiet, json or rawjson")
 	f.StringVar(&t.json, "json", "", "print JSON objects, one a line: the results, or, as they happen, the events of the run; `results` or events, after a =")
 	f.Lookup("json").NoOptDefVal = string(jsonResults)
 	f.StringVar(&t.stuckAfter, "stuck-after", "", "tell of a step of which nothing is heard for this `duration`, and what it waits for; 0 is never (default 5m)")

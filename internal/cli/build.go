@@ -178,7 +178,7 @@ func (a *app) define(ctx context.Context, o buildOptions, source remoteSource, s
 		return err
 	}
 	tell := func(format string, args ...any) {
-		if p.display == progress.TTY || p.display == progress.Plain {
+		if p.display == progress.TTY || p.display == progress.Plain || p.display == progress.CI {
 			fmt.Fprintf(a.Err, format+"\n", args...)
 		}
 	}

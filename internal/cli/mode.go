@@ -109,3 +109,9 @@ func terminalSize(w any) (width, height int) {
 	}
 	return width, height
 }
+
+// summarised reports whether the person who would read the results on standard
+// output has them on the screen already, in the summary.
+func (a *app) summarised(p *plan) bool {
+	return p.json == jsonNone && p.display == progress.TTY && isTerminal(a.Out)
+}

@@ -182,7 +182,7 @@ func (a *app) output(o buildOptions, p *plan, outcomes []exec.Outcome, told *aud
 	if o.metadataFile != "" && (p.schedule.mode == exec.KeepGoing || !slices.ContainsFunc(outcomes, notBuilt)) {
 		errs = append(errs, writeMetadata(o.metadataFile, outcomes, warnings))
 	}
-	if p.json != jsonEvents && !slices.ContainsFunc(outcomes, toStdout) {
+	if p.json != jsonEvents && !slices.ContainsFunc(outcomes, toStdout) && !a.summarised(p) {
 		errs = append(errs, a.printResults(outcomes, p.json == jsonResults, told.places))
 	}
 	return errors.Join(errs...)
