@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 				"BUSYBOX="+filepath.Dir(testenv.Busybox(t)))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fields": fields},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fields": fields, "stdout2env": stdoutToEnv},
 	})
 }
 
@@ -76,4 +76,13 @@ func fields(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%d fields in %q, want %s", got, line, args[0])
 		}
 	}
+}
+
+// stdoutToEnv sets the variable of its argument to the last line of stdout.
+func stdoutToEnv(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: stdout2env NAME")
+	}
+	lines := strings.Split(strings.TrimSpace(ts.ReadFile("stdout")), "\n")
+	ts.Setenv(args[0], lines[len(lines)-1])
 }

@@ -22,7 +22,7 @@ type rowFormat struct {
 }
 
 // parseFormat reads a template for rows of the type of header, which has the
-// columns' titles in its fields.
+// columns' titles in its fields, and tries it on that, unless it is nil.
 func parseFormat(spec string, header any) (*rowFormat, error) {
 	f := &rowFormat{spec: spec}
 	body := spec
@@ -35,10 +35,16 @@ func parseFormat(spec string, header any) (*rowFormat, error) {
 	}
 	body = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(body)
 	var err error
-	if f.text, err = templates.Parse(body); err == nil {
+	if f.text, err = templates.Parse(body); err == nil && header == nil {
+		return f, nil
+	}
+	if err == nil {
 		err = f.text.Execute(io.Discard, header)
 	}
-	if err != nil {
+	switch {
+	case err != nil && header == nil:
+		return nil, usagef("--format %q: %w", spec, err)
+	case err != nil:
 		return nil, usagef("--format %q: %w; the fields are %s", spec, err, strings.Join(fieldsOf(header), ", "))
 	}
 	return f, nil

@@ -68,9 +68,7 @@ func (a *app) listImages(ctx context.Context) (*imageList, error) {
 	if err != nil {
 		return nil, &exitError{code: codeFailed, err: err}
 	}
-	known, wrong := s.Know(ctx, all, func(size int64) {
-		fmt.Fprintf(a.Err, "measuring %s of layers that are new, this once\n", units.HumanSize(float64(size)))
-	})
+	known, wrong := s.Know(ctx, all, a.tellMeasuring)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -79,6 +77,11 @@ func (a *app) listImages(ctx context.Context) (*imageList, error) {
 		l.images = append(l.images, storedImage{im, known.Of(im.Target.Digest), wrong[im.Target.Digest]})
 	}
 	return l, nil
+}
+
+// tellMeasuring says why a list takes a while.
+func (a *app) tellMeasuring(size int64) {
+	fmt.Fprintf(a.Err, "measuring %s of layers that are new, this once\n", units.HumanSize(float64(size)))
 }
 
 // tellDamage warns of images that cannot be read.

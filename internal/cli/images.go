@@ -26,7 +26,7 @@ type imagesOptions struct {
 }
 
 func (o *imagesOptions) register(f *pflag.FlagSet) {
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the IDs only")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the IDs only, each once")
 	f.BoolVar(&o.noTrunc, "no-trunc", false, "print IDs in full")
 	f.BoolVar(&o.digests, "digests", false, "print the digests of indexes and manifests, too")
 	f.BoolVar(&o.json, "json", false, "print a JSON object")
@@ -109,7 +109,7 @@ func (a *app) images(ctx context.Context, o imagesOptions, args []string) error 
 	case format != nil:
 		return printFormatted(a.Out, format, imageHeader, rows)
 	case o.quiet:
-		return printFormatted(a.Out, mustFormat("{{.ID}}"), imageHeader, slices.Compact(onlyIDs(rows)))
+		return printFormatted(a.Out, mustFormat("{{.ID}}"), imageHeader, onlyIDs(rows))
 	}
 	if err := a.printImages(rows, o); err != nil {
 		return err
@@ -127,10 +127,15 @@ func mustFormat(spec string) *rowFormat {
 	return f
 }
 
+// onlyIDs leaves one row for each ID.
 func onlyIDs(rows []imageRow) []imageRow {
-	out := make([]imageRow, len(rows))
-	for i, r := range rows {
-		out[i].ID = r.ID
+	var out []imageRow
+	seen := map[string]bool{}
+	for _, r := range rows {
+		if !seen[r.ID] {
+			seen[r.ID] = true
+			out = append(out, imageRow{ID: r.ID})
+		}
 	}
 	return out
 }
@@ -207,7 +212,7 @@ func (l *imageList) sort(list []chosenImage, o imageOrder) {
 		"target":  func(a, b chosenImage) int { return strings.Compare(a.BuiltAs, b.BuiltAs) },
 	}[o.key]
 	slices.SortStableFunc(list, func(a, b chosenImage) int {
-		order := cmp.Or(compare(a, b), strings.Compare(a.Name, b.Name), cmp.Compare(a.variant, b.variant))
+		order := cmp.Or(compare(a, b), strings.Compare(a.label(), b.label()), cmp.Compare(a.variant, b.variant))
 		if o.reverse {
 			return -order
 		}
