@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/charmbracelet/x/ansi"
+
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec"
 )
@@ -32,10 +34,19 @@ func (s *summary) glance(width, height int) string {
 	s.whereTo(&rest)
 	s.causes(&rest)
 	// A line is left for the prompt, and one is empty before the table.
-	room := height - strings.Count(rest.String(), "\n") - 1
+	room := height - rowsOf(rest.String(), width+1) - 1
 	var b strings.Builder
 	s.someRows(&b, max(leastRows, room))
 	return b.String() + rest.String()
+}
+
+// rowsOf is how many rows of a terminal a text takes up.
+func rowsOf(text string, width int) int {
+	rows := 0
+	for l := range strings.SplitSeq(strings.TrimSuffix(text, "\n"), "\n") {
+		rows += max(1, (ansi.StringWidth(l)+width-1)/width)
+	}
+	return rows
 }
 
 // someRows writes the table in at most so many lines.

@@ -198,9 +198,8 @@ func changed(old, lines []string) string {
 // rows is how many lines the shown frame takes up: more than it has if the
 // terminal became narrower since and broke them.
 func (s *screen) rows(width int) int {
-	rows := 0
-	for _, l := range s.shown {
-		rows += max(1, (ansi.StringWidth(l)+width-1)/width)
+	if len(s.shown) == 0 {
+		return 0
 	}
-	return rows
+	return rowsOf(strings.Join(s.shown, "\n"), width)
 }
