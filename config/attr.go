@@ -93,7 +93,7 @@ var attributes = [attrCount]attribute{
 		doc:     "Where the files of the build come from: a local directory, or a URL or git repository that BuildKit fetches.",
 		example: `context = "services/api"`},
 	attrContexts: {name: "contexts", kind: contextsKind, rule: ruleByKey, set: setKeys,
-		doc:     "Further contexts, by the name that the Dockerfile uses: a local directory, a URL, docker-image://REF, oci-layout://PATH or target:NAME. An empty value removes one that was inherited.",
+		doc:     "Further contexts, by the name that the Dockerfile uses: a local directory, a URL, docker-image://REF, oci-layout://PATH, store://REF (an image of kiln's own store) or target:NAME. An empty value removes one that was inherited.",
 		example: `contexts = { base = "target:base" }`},
 	attrDockerfile: {name: "dockerfile", kind: textKind, rule: ruleReplace, set: setText, def: "Dockerfile", fill: func(t *Target, v any) { t.Dockerfile = v.(string) },
 		doc:     "Path of the Dockerfile within the context; after cwd:// it is relative to the working directory.",

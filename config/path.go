@@ -48,7 +48,7 @@ func (b *pathBase) file(p string) string {
 // isSpecial reports whether a context is none of the file system, or is
 // relative to the working directory in any case.
 func isSpecial(p string) bool {
-	for _, prefix := range []string{"cwd://", "target:", "docker-image:", "oci-layout://"} {
+	for _, prefix := range []string{"cwd://", "target:", "docker-image:", "oci-layout://", "store://"} {
 		if strings.HasPrefix(p, prefix) {
 			return true
 		}

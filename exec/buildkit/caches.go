@@ -22,6 +22,9 @@ import (
 // prepareStores opens the OCI layouts and local caches that a job reads.
 func (s *Solver) prepareStores(j *job) error {
 	j.cacheIn = nil
+	if err := s.prepareStored(j); err != nil {
+		return err
+	}
 	for _, l := range j.req.Layouts {
 		if err := s.prepareLayout(j, l); err != nil {
 			return fmt.Errorf("context %q: %w", l.Name, err)

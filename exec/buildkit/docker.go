@@ -215,11 +215,13 @@ func (l *lowering) dockerSources() {
 	d := l.o.Docker
 	layouts := d.Containerd && d.can(pb.CapSourceOCILayout)
 	for _, c := range l.t.Contexts {
-		if _, ok := c.From.(config.Layout); ok && !layouts {
+		_, isLayout := c.From.(config.Layout)
+		_, isStored := c.From.(config.Stored)
+		if (isLayout || isStored) && !layouts {
 			rng := c.Range
 			l.diags = append(l.diags, &hcl.Diagnostic{
 				Severity: hcl.DiagError, Summary: "Context not supported", Subject: &rng,
-				Detail: fmt.Sprintf("Target %q: the context %q is %s, and the BuildKit in %s reads no OCI layouts. %s", l.t.Name, c.Name, c.From, d.engine(), withContainerd),
+				Detail: fmt.Sprintf("Target %q: the context %q is %s, and the BuildKit in %s reads neither OCI layouts nor kiln's store. %s", l.t.Name, c.Name, c.From, d.engine(), withContainerd),
 			})
 		}
 	}

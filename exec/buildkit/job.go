@@ -43,9 +43,10 @@ type job struct {
 	tries   int // sessions of its own that it had
 	// cacheTries counts the times that a cache source could not be read.
 	cacheTries int
-	syntax     string // image of the frontend that the Dockerfile asks for
-	source     []byte // the Dockerfile, if it is on this machine
-	checked    bool   // the image is compared with the registry's, see unchanged.go
+	syntax     string   // image of the frontend that the Dockerfile asks for
+	source     []byte   // the Dockerfile, if it is on this machine
+	checked    bool     // the image is compared with the registry's, see unchanged.go
+	notes      []string // lines for its log
 
 	policy *spb.Policy // what it may read; nil unless it has one of its own
 
@@ -57,6 +58,7 @@ type job struct {
 // prepare lowers all nodes of g and checks what can be checked before
 // anything starts.
 func (s *Solver) prepare(g *graph.Graph) error {
+	s.offerStored()
 	var diags hcl.Diagnostics
 	late := map[*graph.Node]bool{}
 	for _, n := range g.Nodes() {
@@ -137,6 +139,7 @@ func (j *job) loadOnce(s *Solver) error {
 	if err := j.loadDockerfile(s); err != nil {
 		return err
 	}
+	s.findStored(j)
 	if ref, _, _, ok := parser.DetectSyntax(j.source); ok && j.req.Attrs["cmdline"] == "" {
 		j.syntax = ref
 	}

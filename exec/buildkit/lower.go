@@ -244,6 +244,8 @@ func (l *lowering) namedContexts() {
 		switch from := c.From.(type) {
 		case config.FromTarget:
 			l.req.Inputs = append(l.req.Inputs, Input{Name: name, Target: from.Target})
+		case config.Stored:
+			l.stored(name, c, from)
 		case config.Layout:
 			l.req.Layouts = append(l.req.Layouts, layoutOf(name, from.Ref))
 		case config.Local:
@@ -253,7 +255,7 @@ func (l *lowering) namedContexts() {
 		}
 	}
 	if len(l.t.Contexts) > 0 {
-		l.req.Attrs["frontend.caps"] = "moby.buildkit.frontend.contexts+forward"
+		addCaps(l.req.Attrs, contextCaps)
 	}
 }
 
@@ -302,11 +304,7 @@ func (l *lowering) call() {
 	}
 	l.req.Call = call
 	l.req.Attrs["requestid"] = "frontend." + call
-	caps := "moby.buildkit.frontend.subrequests+forward"
-	if have := l.req.Attrs["frontend.caps"]; have != "" {
-		caps = have + "," + caps
-	}
-	l.req.Attrs["frontend.caps"] = caps
+	addCaps(l.req.Attrs, "moby.buildkit.frontend.subrequests+forward")
 	l.req.Exports, l.req.CacheTo, l.req.Stored, l.req.Attested = nil, nil, false, false
 }
 

@@ -290,6 +290,9 @@ func names(list string) []string {
 // annotationTarget tells an ImageStore which target an image is of.
 const annotationTarget = "io.github.kilnbuild.target"
 
+// annotationUntagged tells it that the image has its name from the target.
+const annotationUntagged = "io.github.kilnbuild.untagged"
+
 // keep puts the image into kiln's store.
 func (o *outputs) keep(ctx context.Context, resp map[string]string) ([]string, error) {
 	desc, err := descriptorOf(resp)
@@ -302,6 +305,7 @@ func (o *outputs) keep(ctx context.Context, resp map[string]string) ([]string, e
 	desc.Annotations[annotationTarget] = o.j.name
 	refs := o.j.req.Tags
 	if len(refs) == 0 { // then by the target's name, where that can name an image
+		desc.Annotations[annotationUntagged] = "true"
 		refs = names(strings.ToLower(o.j.name))
 	}
 	return refs, o.s.opt.Store.Put(ctx, refs, desc)

@@ -16,6 +16,7 @@ type Request struct {
 	Dockerfile   string
 	Inputs       []Input         `json:",omitempty"` // results of other targets
 	Layouts      []Layout        `json:",omitempty"` // OCI layouts on this machine
+	FromStore    []StoredContext `json:",omitempty"` // images of kiln's store
 	Tags         []string        `json:",omitempty"`
 	Exports      []Export        `json:",omitempty"`
 	Stored       bool            `json:",omitempty"` // without an output, the image goes to kiln's store

@@ -115,6 +115,9 @@ func (s *Solver) storesOf(j *job) map[string]content.Store {
 		id := layoutID(s.abs(l.Path))
 		out[id] = s.caches["oci:"+id]
 	}
+	if store := s.caches["oci:"+storeID]; store != nil {
+		out[storeID] = store
+	}
 	return out
 }
 

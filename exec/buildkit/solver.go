@@ -38,6 +38,7 @@ type Options struct {
 	Dir    string              // working directory, absolute: relative paths of targets begin there
 	Getenv func(string) string // for secrets, SSH agents and cache credentials; nil is an empty environment
 	Store  ImageStore          // nil: images without an output stay in the daemon's cache
+	Bases  BaseStore           // nil: no images of earlier builds
 	Stdout io.Writer           // for outputs to "-"
 	Raw    io.Writer           // takes BuildKit's own status, one JSON object a line; nil drops it
 	// DockerConfig is the directory of the Docker client's configuration,
@@ -167,6 +168,7 @@ func (s *Solver) solve(ctx context.Context, j *job, inputs map[string]exec.Resul
 	if err := j.load(s); err != nil {
 		return nil, err
 	}
+	s.note(j)
 	fed, err := s.feed(j, inputs)
 	if err != nil {
 		return nil, err

@@ -104,6 +104,7 @@ type plan struct {
 	graph     *graph.Graph
 	schedule  schedule
 	builders  []builderChoice
+	bases     *bases   // images of earlier builds; nil if there are none
 	connected builders // already, where the definition came through the first
 	lower     buildkit.LowerOptions
 	trail     *buildkit.Trail // of the run, once it begins

@@ -91,7 +91,7 @@ func (a *app) choose(b builderFlags) ([]builderChoice, error) {
 		case name == ownBuilder:
 			c.addr, c.inProcess = "", inProcess
 			out = append(out, c)
-		case isDocker(name):
+		case a.isDocker(name):
 			if c, err = a.dockerChoice(c); err != nil {
 				return nil, err
 			}

@@ -34,9 +34,17 @@ func (a *app) dockerSettings() docker.Settings {
 	}
 }
 
-// isDocker reports whether a name of a builder is certainly a Docker Engine's.
-func isDocker(name string) bool {
-	return name == dockerBuilder || strings.HasPrefix(name, dockerBuilder+"://")
+// isDocker reports whether a name of a builder is a Docker Engine's, whatever
+// contexts there are. A builder of buildx that is called docker is meant
+// where there is one, as with bake.
+func (a *app) isDocker(name string) bool {
+	return name == dockerBuilder && !a.isBuildx(name) || strings.HasPrefix(name, dockerBuilder+"://")
+}
+
+// isBuildx reports whether buildx has a builder of that name.
+func (a *app) isBuildx(name string) bool {
+	_, err := os.Stat(filepath.Join(a.buildxDir(), "instances", name))
+	return err == nil
 }
 
 // dockerEndpoint returns where the engine is that a builder's name means.
@@ -84,7 +92,7 @@ func contextNames(s docker.Settings) []string {
 // namedElsewhere returns the choices that a bare name makes: the nodes of a
 // builder of buildx, or the engine of a context of Docker's.
 func (a *app) namedElsewhere(c builderChoice) ([]builderChoice, error) {
-	if _, err := os.Stat(filepath.Join(a.buildxDir(), "instances", c.addr)); err == nil {
+	if a.isBuildx(c.addr) {
 		return a.buildxBuilder(c)
 	}
 	if e, err := a.dockerSettings().Find(c.addr); err == nil {

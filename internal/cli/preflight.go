@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,7 +17,7 @@ import (
 // builder is asked. Every problem is told, with its target.
 
 // preflight tells, before anything starts, what can be known to fail.
-func (a *app) preflight(p *plan) error {
+func (a *app) preflight(ctx context.Context, p *plan) error {
 	var diags hcl.Diagnostics
 	for _, n := range p.graph.Nodes() {
 		req, more := buildkit.Lower(n.Target, p.lower)
@@ -29,6 +30,9 @@ func (a *app) preflight(p *plan) error {
 		}
 		if p.url != "" {
 			diags = append(diags, a.strayDockerfile(n.Target)...)
+		}
+		if len(n.After) == 0 { // what it waits for may put them there
+			diags = append(diags, storedOf(ctx, n.Target, p.bases)...)
 		}
 		diags = append(diags, a.secretsOf(n.Target)...)
 	}

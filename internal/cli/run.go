@@ -30,7 +30,10 @@ func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
 			return err
 		}
 	}
-	if err := a.preflight(p); err != nil {
+	if p.bases = a.openBases(ctx); p.bases != nil {
+		defer p.bases.Close()
+	}
+	if err := a.preflight(ctx, p); err != nil {
 		return err
 	}
 	if err := a.connectOnce(ctx, p); err != nil {
@@ -136,6 +139,9 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 	if p.display == progress.RawJSON {
 		o.Raw = a.Err
 	}
+	if p.bases != nil { // an interface of nothing is not nil
+		o.Bases = p.bases
+	}
 	o.Lower.Docker = b.conn.Docker()
 	if !b.own {
 		if b.conn.Version() != "" { // one of before 0.11 keeps no records
@@ -150,8 +156,10 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 	if eo.Records > 0 {
 		o.Record = p.record
 	}
-	s, err := store.Open(filepath.Join(eo.StateDir, "images"))
-	if err != nil {
+	var s *store.Store
+	if p.bases != nil {
+		s = p.bases.Store
+	} else if s, err = store.Open(filepath.Join(eo.StateDir, "images")); err != nil {
 		return o, usagef("%w", err)
 	}
 	p.stored = &ownStore{Store: s, definition: a.definitionPlace(p.definition)}

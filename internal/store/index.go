@@ -199,7 +199,7 @@ func nameOf(d descriptor) string {
 // bare returns d without what the store itself noted.
 func bare(d descriptor) descriptor {
 	d.Annotations = maps.Clone(d.Annotations)
-	for _, key := range []string{annotationName, annotationRef, annotationStored, AnnotationTarget, AnnotationDefinition} {
+	for _, key := range []string{annotationName, annotationRef, annotationStored, AnnotationTarget, AnnotationDefinition, AnnotationUntagged} {
 		delete(d.Annotations, key)
 	}
 	return d
@@ -216,7 +216,7 @@ func imageOf(d descriptor) Image {
 }
 
 func originOf(d descriptor) Origin {
-	return Origin{BuiltAs: d.Annotations[AnnotationTarget], Definition: d.Annotations[AnnotationDefinition]}
+	return Origin{BuiltAs: d.Annotations[AnnotationTarget], Definition: d.Annotations[AnnotationDefinition], Untagged: d.Annotations[AnnotationUntagged] == "true"}
 }
 
 func timeOf(d descriptor, key string) time.Time {

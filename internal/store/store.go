@@ -73,12 +73,14 @@ type Image struct {
 type Origin struct {
 	BuiltAs    string // name of the target; "" if it was not built, or by an earlier kiln
 	Definition string // directory or URL of the definition; likewise
+	Untagged   bool   // the target has no tags, and its image has its name from it
 }
 
 // The annotations of an Origin.
 const (
 	AnnotationTarget     = "io.github.kilnbuild.target"
 	AnnotationDefinition = "io.github.kilnbuild.definition"
+	AnnotationUntagged   = "io.github.kilnbuild.untagged" // "true"
 )
 
 // Open opens the store in dir, and makes it if it is not there. Temporary

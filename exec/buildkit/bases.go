@@ -1,0 +1,227 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/distribution/reference"
+	"github.com/hashicorp/hcl/v2"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/exec"
+)
+
+// Images of earlier builds as bases. A target reads kiln's image store where
+// a named context says store://NAME, and where its Dockerfile names an image
+// by a name that somebody has given one in the store. Both become named
+// contexts of the daemon, by digest, read through the session. Which image that
+// is is decided before anything is exported, so that what the run itself writes
+// makes no difference; a target that waits for others (depends-on) sees what
+// they have written. See docs/decisions/0019-docker-as-builder.md.
+
+// A BaseStore has the images of earlier builds.
+type BaseStore interface {
+	// Content has the blobs. Goroutines share it.
+	Content() content.Store
+	// Base returns the image that ref stands for, a name or a digest, and
+	// keeps it until the run ends. The error is ErrNoBase if there is none.
+	Base(ctx context.Context, ref string) (ocispec.Descriptor, error)
+	// Tagged returns the image of that full name for these platforms, in
+	// BuildKit's spelling, and keeps it likewise; ok is false if there is none.
+	// A name that an image has from a target without tags doesn't count. It
+	// is as it was when the run began, or, with fresh, as it is now.
+	Tagged(ctx context.Context, name string, platforms []string, fresh bool) (desc ocispec.Descriptor, ok bool)
+}
+
+// ErrNoBase is returned by a BaseStore that does not have an image.
+var ErrNoBase = errors.New("there is no such image in kiln's image store")
+
+// A StoredContext is an image of kiln's store under the name that a
+// Dockerfile uses.
+type StoredContext struct {
+	Name string
+	Ref  string // name in full, or digest
+}
+
+// storeID names kiln's store for the daemon.
+const storeID = "kiln-store"
+
+// stored lowers a named context of kiln's store.
+func (l *lowering) stored(name string, c config.NamedSource, from config.Stored) {
+	ref, err := StoredRef(from.Ref)
+	if err != nil {
+		rng := c.Range
+		l.diags = append(l.diags, &hcl.Diagnostic{
+			Severity: hcl.DiagError, Summary: "Invalid image name", Subject: &rng,
+			Detail: fmt.Sprintf("Target %q: %q names no image: %v. One of kiln's store looks like %q.", l.t.Name, from.String(), err, "store://team/app:1.2"),
+		})
+		return
+	}
+	l.req.FromStore = append(l.req.FromStore, StoredContext{Name: name, Ref: ref})
+}
+
+// StoredRef returns the full name of what follows store://, or the digest
+// that it is.
+func StoredRef(ref string) (string, error) {
+	if strings.HasPrefix(ref, "sha256:") {
+		_, err := reference.ParseAnyReference(ref)
+		return ref, err
+	}
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return "", err
+	}
+	return reference.TagNameOnly(named).String(), nil
+}
+
+// prepareStored looks up the named contexts of kiln's store.
+func (s *Solver) prepareStored(j *job) error {
+	if len(j.req.FromStore) == 0 {
+		return nil
+	}
+	if s.opt.Bases == nil {
+		return fmt.Errorf("context %q: %w: there is none here", j.req.FromStore[0].Name, ErrNoBase)
+	}
+	for _, c := range j.req.FromStore {
+		desc, err := s.opt.Bases.Base(s.run, c.Ref)
+		if err != nil {
+			return fmt.Errorf("context %q: %w", c.Name, err)
+		}
+		j.readStored(c.Name, desc)
+	}
+	return nil
+}
+
+// readStored makes an image of the store a named context of the job.
+func (j *job) readStored(name string, desc ocispec.Descriptor) {
+	j.req.Attrs["context:"+name] = "oci-layout://" + storeID + "@" + desc.Digest.String()
+	addCaps(j.req.Attrs, contextCaps)
+}
+
+// offerStored offers kiln's store to the daemon.
+func (s *Solver) offerStored() {
+	if s.opt.Bases != nil {
+		s.addStore("oci:"+storeID, s.opt.Bases.Content())
+	}
+}
+
+// imageWord finds the words by which a Dockerfile may name images.
+var imageWord = regexp.MustCompile(`(?i)(?:^|\n)[ \t]*from[ \t]+(?:--platform=\S+[ \t]+)?(\S+)|from=([^\s,]+)`)
+
+// mayRead reports whether a Dockerfile may name an image that is tagged. It
+// spares most Dockerfiles a closer look.
+func mayRead(dockerfile []byte, tagged func(name string) (ocispec.Descriptor, bool)) bool {
+	for _, m := range imageWord.FindAllSubmatch(dockerfile, -1) {
+		word := string(m[1]) + string(m[2])
+		if strings.ContainsAny(word, "$\\`\"'") {
+			return true
+		}
+		full, _, ok := fullRef(word)
+		if !ok {
+			continue
+		}
+		if _, ok := tagged(full); ok {
+			return true
+		}
+	}
+	return false
+}
+
+// findStored looks for images of the store that the Dockerfile names, and
+// notes what there is to tell of them.
+func (s *Solver) findStored(j *job) {
+	b := s.opt.Bases
+	if b == nil || s.opt.Lower.Docker != nil || j.source == nil || !s.readsLayouts() || j.req.Attrs["image-resolve-mode"] == "pull" {
+		return
+	}
+	tagged := func(name string) (ocispec.Descriptor, bool) { return b.Tagged(s.run, name, s.platformsOf(j), j.late) }
+	if !mayRead(j.source, tagged) {
+		return
+	}
+	d := s.dockerfileOf(j)
+	for _, base := range d.bases(j.req, nil) {
+		if base.Context != "" {
+			continue
+		}
+		desc, ok := tagged(base.Ref)
+		if !ok {
+			continue
+		}
+		named, err := reference.ParseNormalizedNamed(base.Ref)
+		if err != nil {
+			continue
+		}
+		name := strings.TrimSuffix(reference.FamiliarString(named), ":latest")
+		j.readStored(name, desc)
+		note := fmt.Sprintf("FROM %s is the image of that name in kiln's store, %s; with pull = true or --pull it is the registry's\n", name, desc.Digest)
+		if other := s.writer(j, base.Ref); other != "" {
+			note += fmt.Sprintf("This run's target %s writes that name later. To build on what it makes: contexts = { %q = %q }\n", other, name, "target:"+other)
+		}
+		j.notes = append(j.notes, note)
+	}
+}
+
+// writer is the target of the run that is to write a name and that the job
+// does not wait for; "" if there is none.
+func (s *Solver) writer(j *job, name string) string {
+	for _, other := range s.order {
+		if other != j && !j.late && slices.Contains(other.req.Tags, name) {
+			return other.name
+		}
+	}
+	return ""
+}
+
+// readsLayouts reports whether the daemon reads images by way of the session.
+func (s *Solver) readsLayouts() bool { return s.conn == nil || s.conn.version != "" }
+
+// platformsOf are the platforms that a job is built for.
+func (s *Solver) platformsOf(j *job) []string {
+	if p := j.req.Attrs["platform"]; p != "" {
+		return strings.Split(p, ",")
+	}
+	if s.conn != nil {
+		return s.conn.Platforms()[:1]
+	}
+	return nil
+}
+
+// note tells what was noted of a job, once, in its log.
+func (s *Solver) note(j *job) {
+	j.mu.Lock()
+	notes := j.notes
+	j.notes = nil
+	j.mu.Unlock()
+	for _, text := range notes {
+		s.router.say(j.name, text)
+	}
+}
+
+// say adds a line of kiln's own to the log of a node.
+func (r *router) say(node, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.send(exec.Event{Node: node, Kind: exec.Log, Log: []byte(text)})
+	}
+}
+
+// contextCaps tells frontends that named contexts are given.
+const contextCaps = "moby.buildkit.frontend.contexts+forward"
+
+// addCaps adds a capability to those that frontends are told of.
+func addCaps(attrs map[string]string, caps string) {
+	have := attrs["frontend.caps"]
+	switch {
+	case have == "":
+		attrs["frontend.caps"] = caps
+	case !slices.Contains(strings.Split(have, ","), caps):
+		attrs["frontend.caps"] = have + "," + caps
+	}
+}
