@@ -145,6 +145,10 @@ func (f *foreseer) look(v *view) {
 		if v.late {
 			v.Unsure = append(v.Unsure, "what it waits for may still make its files")
 		}
+		if j.mounts != nil && j.loadDockerfile(f.s) == nil { // a context is missing
+			v.Dockerfile = f.s.dockerfileOf(j)
+			v.Bases = v.Dockerfile.bases(j.req, nil)
+		}
 		return
 	}
 	v.Dockerfile = f.s.dockerfileOf(j)

@@ -28,9 +28,10 @@ type buildOptions struct {
 	tellFlags
 	short shortFlags // --push, --load and the other flags that stand for overrides
 
-	print   bool
-	list    string
-	variant string
+	print    bool
+	list     string
+	variant  string
+	planFile string // --plan
 }
 
 func (o *buildOptions) register(f *pflag.FlagSet) {
@@ -42,6 +43,7 @@ func (o *buildOptions) register(f *pflag.FlagSet) {
 	f.BoolVar(&o.print, "print", false, "print the resolved definition as JSON and build nothing")
 	f.StringVar(&o.list, "list", "", "list `targets` or variables and build nothing; type=targets,format=json for JSON")
 	f.StringVar(&o.variant, "variant", "", "of every requested target that has variants, build the one of this `name`")
+	f.StringVar(&o.planFile, "plan", "", "build just what is in this `file`, which kiln plan --save has written")
 	f.Bool("list-targets", false, "list targets")
 	f.Bool("list-variables", false, "list variables")
 	_ = f.MarkHidden("list-targets")
@@ -63,6 +65,9 @@ name, the one called default. A target that several need is built once.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			o.short.changed(c.Flags())
 			o.setRetries = c.Flags().Changed("retries")
+			if err := checkPlanFlags(c, o, args); err != nil {
+				return err
+			}
 			for _, kind := range []string{"targets", "variables"} {
 				if c.Flags().Changed("list-" + kind) {
 					fmt.Fprintf(a.Err, "--list-%s is deprecated: use --list=%s\n", kind, kind)
@@ -141,7 +146,12 @@ func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, e
 		a.lookForEngine(ctx, p.builders)
 	}
 	source, args := splitURLs(args)
-	if err := a.define(ctx, o, source, short, p); err != nil {
+	if o.planFile != "" {
+		args, err = a.reopen(ctx, o.planFile, p)
+	} else {
+		err = a.define(ctx, o, source, short, p)
+	}
+	if err != nil {
 		return p, err
 	}
 	if o.list != "" {

@@ -133,7 +133,7 @@ started; 3 no builder could be reached, or it was lost; 130 interrupted.`,
 	f.StringVar(&a.color, "color", "auto", "colour on `when`: auto, always or never")
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
-		buildCommand(a), listCommand(a), checkCommand(a), engineCommand(a),
+		buildCommand(a), planCommand(a), listCommand(a), checkCommand(a), engineCommand(a),
 		versionCommand(a), completionCommand(a), fmtCommand(a), explainCommand(a),
 		imagesCommand(a), rmCommand(a), storeCommand(a), tagCommand(a),
 	)

@@ -17,7 +17,10 @@ const leastSecret = 8
 // the environment or the command line, whose names say that they are secret,
 // and passwords in addresses. An expression may have carried a value far from
 // its name.
-func (a *app) discreet(text string) string {
+func (a *app) discreet(text string) string { return a.discretion()(text) }
+
+// discretion returns discreet for many texts.
+func (a *app) discretion() func(text string) string {
 	var values []string
 	add := func(name, value string) {
 		if len(value) >= leastSecret && buildkit.IsSecretName(name) {
@@ -41,7 +44,12 @@ func (a *app) discreet(text string) string {
 	for _, v := range values {
 		pairs = append(pairs, v, "(hidden)")
 	}
-	text = strings.NewReplacer(pairs...).Replace(text)
+	replacer := strings.NewReplacer(pairs...)
+	return func(text string) string { return redactLines(replacer.Replace(text)) }
+}
+
+// redactLines hides passwords in addresses.
+func redactLines(text string) string {
 	if !strings.Contains(text, "@") {
 		return text
 	}

@@ -28,6 +28,21 @@ func isFalse(s string) bool {
 
 // lowerOptions are what requests depend on beside the targets.
 func (a *app) lowerOptions(ctx context.Context) (buildkit.LowerOptions, error) {
+	o, err := a.plainLowering()
+	if err != nil {
+		return o, err
+	}
+	if v := a.env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]; v != "" {
+		if err := buildkit.CheckPolicy(a.path(v), v); err != nil {
+			return o, usagef("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY: %w", err)
+		}
+	}
+	o.Git = a.gitInfo(ctx)
+	return o, nil
+}
+
+// plainLowering are the lowerOptions without what git says of the work tree.
+func (a *app) plainLowering() (buildkit.LowerOptions, error) {
 	o := buildkit.LowerOptions{Provenance: true, Proxies: a.proxies()}
 	if v := a.env["BUILDX_NO_DEFAULT_ATTESTATIONS"]; v != "" {
 		off, err := strconv.ParseBool(v)
@@ -36,12 +51,6 @@ func (a *app) lowerOptions(ctx context.Context) (buildkit.LowerOptions, error) {
 		}
 		o.Provenance = !off
 	}
-	if v := a.env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"]; v != "" {
-		if err := buildkit.CheckPolicy(a.path(v), v); err != nil {
-			return o, usagef("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY: %w", err)
-		}
-	}
-	o.Git = a.gitInfo(ctx)
 	return o, nil
 }
 

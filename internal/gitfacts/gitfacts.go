@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	osexec "os/exec"
 	"slices"
 	"strconv"
@@ -55,10 +54,13 @@ type Info struct {
 type Repo struct {
 	// ctx is kept because facts are asked for by expressions, which know of
 	// no context; a Repo lives as long as the command that opened it.
-	ctx  context.Context
-	dir  string
-	root func() (string, error)
-	head func() (head, error)
+	ctx context.Context
+	dir string
+	// alone says that it is not the user's own work tree: what the environment
+	// says to git of that does not hold, and nothing is fetched.
+	alone bool
+	root  func() (string, error)
+	head  func() (head, error)
 
 	mu    sync.Mutex        // guards known
 	known map[string]answer // by fact
@@ -258,7 +260,7 @@ func (r *Repo) git(args ...string) (string, error) {
 	args = append([]string{"-c", "core.fsmonitor=false"}, args...)
 	cmd := osexec.CommandContext(r.ctx, "git", args...)
 	cmd.Dir = r.dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0")
+	cmd.Env = append(r.environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0")
 	var stdout bytes.Buffer
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
