@@ -44,6 +44,8 @@ var mayImport = map[string][]string{
 	"internal/image":     {"config", "internal/registry", "internal/store"},
 	"internal/registry":  {"exec"},
 	"internal/runs":      {"config", "exec", "graph", "internal/diag"},
+	"internal/report":    {"internal/runs"},
+	"internal/spans":     {"internal/runs"},
 	"internal/startup":   {},
 	"internal/format":    {},
 	"cmd/kiln":           {"internal/cli"},

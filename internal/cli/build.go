@@ -26,6 +26,7 @@ type buildOptions struct {
 	builderFlags
 	scheduleFlags
 	tellFlags
+	reportFlags
 	short shortFlags // --push, --load and the other flags that stand for overrides
 
 	print    bool
@@ -39,6 +40,7 @@ func (o *buildOptions) register(f *pflag.FlagSet) {
 	o.builderFlags.register(f)
 	o.scheduleFlags.register(f)
 	o.tellFlags.register(f)
+	o.reportFlags.register(f)
 	o.short.register(f)
 	f.BoolVar(&o.print, "print", false, "print the resolved definition as JSON and build nothing")
 	f.StringVar(&o.list, "list", "", "list `targets` or variables and build nothing; type=targets,format=json for JSON")

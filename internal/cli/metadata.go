@@ -15,25 +15,25 @@ import (
 	"github.com/kilnbuild/kiln/exec/buildkit"
 )
 
-// checkMetadataFile says before the build what would make writing the
-// metadata fail after it.
-func checkMetadataFile(path string) error {
+// checkOutputFile says before the build what would make writing the file that
+// a flag names fail after it; "" is no file.
+func checkOutputFile(flag, path string) error {
 	if path == "" {
 		return nil
 	}
 	st, err := os.Stat(path)
 	switch {
 	case err == nil && st.IsDir():
-		return usagef("--metadata-file %s is a directory; name a file", path)
+		return usagef("%s %s is a directory; name a file", flag, path)
 	case err == nil && !st.Mode().IsRegular():
-		return usagef("--metadata-file %s is no regular file, and only such a one is written whole or not at all; name another", path)
+		return usagef("%s %s is no regular file, and only such a one is written whole or not at all; name another", flag, path)
 	}
 	if st, err := os.Stat(filepath.Dir(path)); err != nil || !st.IsDir() {
-		return usagef("--metadata-file %s: the directory %s does not exist; make it first", path, filepath.Dir(path))
+		return usagef("%s %s: the directory %s does not exist; make it first", flag, path, filepath.Dir(path))
 	}
 	f, err := os.CreateTemp(filepath.Dir(linked(path)), ".kiln-*")
 	if err != nil {
-		return usagef("--metadata-file %s cannot be written: %w", path, err)
+		return usagef("%s %s cannot be written: %w", flag, path, err)
 	}
 	f.Close()
 	return os.Remove(f.Name())

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -16,12 +17,13 @@ import (
 // A recording is what a run leaves behind for reports: it is taken while
 // targets are built, and made into a record when all has been told.
 type recording struct {
-	events *runs.Collector
-	trail  *buildkit.Trail
+	events   *runs.Collector
+	trail    *buildkit.Trail
+	outcomes []exec.Outcome // at the end
 }
 
 func newRecording() *recording {
-	return &recording{runs.NewCollector(), &buildkit.Trail{}}
+	return &recording{events: runs.NewCollector(), trail: &buildkit.Trail{}}
 }
 
 // keeper is where records are kept.
@@ -33,9 +35,16 @@ func (a *app) keeper() (*runs.Keeper, error) {
 	return runs.Open(filepath.Join(o.StateDir, "runs")), nil
 }
 
-// keep records a run. That it cannot be kept is told and no more.
-func (a *app) keep(p *plan, rec *recording, outcomes []exec.Outcome) error {
-	r := rec.events.Run(a.about(p), outcomes, rec.trail.Recipes())
+// of adds how the run came out.
+func (r *recording) of(outcomes []exec.Outcome) *recording {
+	r.outcomes = outcomes
+	return r
+}
+
+// keep records a run, and makes the reports that were asked for. That the
+// record cannot be kept is told and no more.
+func (a *app) keep(ctx context.Context, o reportFlags, p *plan, rec *recording) error {
+	r := rec.events.Run(a.about(p), rec.outcomes, rec.trail.Recipes())
 	keeper, err := a.keeper()
 	if err == nil {
 		err = keeper.Save(r, rec.trail.Listings())
@@ -46,7 +55,7 @@ func (a *app) keep(p *plan, rec *recording, outcomes []exec.Outcome) error {
 	if err != nil {
 		fmt.Fprintln(a.Err, "warning:", err)
 	}
-	return nil
+	return a.after(ctx, o, keeper, r)
 }
 
 // about says what a record tells of a run beside its events.

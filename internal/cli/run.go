@@ -19,7 +19,7 @@ import (
 
 // run checks what a build would trip over, and builds the plan.
 func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
-	if err := cmp.Or(checkMetadataFile(o.metadataFile), p.checkStdout(p)); err != nil {
+	if err := cmp.Or(checkOutputFile("--metadata-file", o.metadataFile), o.reportFlags.check(), p.checkStdout(p)); err != nil {
 		return err
 	}
 	if err := a.permit(o, p); err != nil {
@@ -44,7 +44,7 @@ func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
 		return err
 	}
 	err = cmp.Or(err, a.output(o, p, outcomes, told), a.answers(p, outcomes))
-	return cmp.Or(err, a.keep(p, told.record, outcomes))
+	return cmp.Or(err, a.keep(ctx, o.reportFlags, p, told.record.of(outcomes)))
 }
 
 // connectOnce reaches the builders, unless that was done for the definition.
