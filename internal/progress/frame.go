@@ -233,7 +233,7 @@ func (f frame) nameWidth(lists ...[]*target) int {
 
 // row writes a name, what it does, and something at the right edge.
 func (f frame) row(name, what, right string, nameWidth int) string {
-	left := "  " + f.bold(pad(fit(name, nameWidth), nameWidth)) + "  " + what
+	left := "  " + f.bold(pad(abridged(name, nameWidth), nameWidth)) + "  " + what
 	room := f.width - ansi.StringWidth(right) - 2
 	if right == "" || room < nameWidth+12 {
 		return left

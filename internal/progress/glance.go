@@ -13,8 +13,7 @@ import (
 	"github.com/kilnbuild/kiln/exec"
 )
 
-// leastRows is how many rows of the table are shown even if what else there
-// is to tell fills the screen.
+// leastRows is how many lines the table needs to be of use.
 const leastRows = 4
 
 // glance is all on a screen of so many columns and lines: of a table that is
@@ -27,17 +26,23 @@ func (s *summary) glance(width, height int) string {
 		return "nothing to build\n"
 	}
 	var rest strings.Builder
-	s.someWarnings(&rest, max(3, height/4))
 	rest.WriteByte('\n')
 	s.tellFailures(&rest)
-	rest.WriteString(fit(s.totals(), width) + "\n")
+	failed := rest.Len() > 1
+	rest.WriteString(s.totals() + "\n")
 	s.whereTo(&rest)
 	s.causes(&rest)
 	// A line is left for the prompt, and one is empty before the table.
 	room := height - rowsOf(rest.String(), width+1) - 1
+	var warnings strings.Builder
+	if s.someWarnings(&warnings, max(3, min(height/4, room/2))); warnings.Len() > 0 {
+		room -= rowsOf(warnings.String(), width+1)
+	}
 	var b strings.Builder
-	s.someRows(&b, max(leastRows, room))
-	return b.String() + rest.String()
+	if room >= leastRows || !failed {
+		s.someRows(&b, max(leastRows, room))
+	}
+	return strings.TrimPrefix(b.String()+warnings.String()+rest.String(), "\n")
 }
 
 // rowsOf is how many rows of a terminal a text takes up.
@@ -86,7 +91,7 @@ func (s *summary) someWarnings(b *strings.Builder, most int) {
 		b.WriteString(fit(l, s.width) + "\n")
 	}
 	if over > 0 {
-		fmt.Fprintln(b, fit(s.faint(fmt.Sprintf("… and %d more lines of warnings: kiln build --progress=plain shows all", over+1)), s.width))
+		fmt.Fprintln(b, fit(s.faint(fmt.Sprintf("… and %d more lines of warnings", over+1)), s.width))
 	}
 }
 
@@ -158,9 +163,9 @@ func (s *summary) whereTo(b *strings.Builder) {
 		}
 	}
 	if len(files) > 0 {
-		parts = append(parts, "files in "+several(files, 3))
+		parts = append(parts, "files in "+several(files, 2))
 	}
 	if len(parts) > 0 {
-		fmt.Fprintln(b, fit(strings.Join(parts, ", "), s.width))
+		fmt.Fprintln(b, strings.Join(parts, ", "))
 	}
 }

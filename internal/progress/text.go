@@ -128,6 +128,22 @@ func fit(line string, width int) string {
 	return ansi.Truncate(line, width, "…")
 }
 
+// abridged cuts a name to a width in its middle: names of one family differ at
+// their ends.
+func abridged(name string, width int) string {
+	w := ansi.StringWidth(name)
+	if w <= width || width < 4 {
+		return fit(name, width)
+	}
+	tail := (width - 1) / 2
+	head := ansi.Cut(name, 0, width-1-tail) + "…"
+	end := ansi.Cut(name, w-tail, w)
+	if ansi.StringWidth(head+end) > width { // a wide character is not cut in two
+		end = ansi.Cut(name, w-tail+1, w)
+	}
+	return head + end
+}
+
 // pad adds blanks up to a width.
 func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(0, width-ansi.StringWidth(s)))

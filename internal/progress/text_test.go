@@ -61,6 +61,26 @@ func TestSplitter(t *testing.T) {
 	}
 }
 
+func TestAbridged(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		width int
+		want  string
+	}{
+		{"service-244", 20, "service-244"},
+		{"service-244", 11, "service-244"},
+		{"service-244", 8, "serv…244"},
+		{"service-244", 4, "se…4"},
+		{"service-244", 3, "se…"},
+		{"日本語の名前です", 9, "日本…です"},
+		{"日本語の名前です", 8, "日本…す"},
+	} {
+		if got := abridged(tt.name, tt.width); got != tt.want {
+			t.Errorf("%s in %d: got %q, want %q", tt.name, tt.width, got, tt.want)
+		}
+	}
+}
+
 func TestTook(t *testing.T) {
 	for _, tt := range []struct {
 		in   time.Duration
