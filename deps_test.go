@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 	"internal/keyboard":  {},
 	"internal/durations": {"config", "exec", "graph"},
 	"internal/gitfacts":  {},
-	"internal/image":     {"config", "internal/registry", "internal/store"},
+	"internal/image":     {"config", "exec", "internal/docker", "internal/registry", "internal/store"},
 	"internal/registry":  {"exec"},
 	"internal/runs":      {"config", "exec", "graph", "internal/diag"},
 	"internal/report":    {"internal/runs"},

@@ -137,6 +137,7 @@ started; 3 no builder could be reached, or it was lost; 130 interrupted.`,
 		versionCommand(a), completionCommand(a), reportCommand(a), fmtCommand(a), explainCommand(a),
 		imagesCommand(a), rmCommand(a), storeCommand(a), tagCommand(a),
 	)
+	root.AddCommand(pushCommand(a), saveCommand(a), importCommand(a))
 	root.AddCommand(helpTopics(a)...)
 	return root
 }

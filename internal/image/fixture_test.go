@@ -200,3 +200,22 @@ func newStore(t testing.TB) *store.Store {
 	}
 	return s
 }
+
+// tarWithLinks is tarOf with symbolic links, by name.
+func tarWithLinks(t testing.TB, files, links map[string]string) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, name := range slices.Sorted(maps.Keys(links)) {
+		if err := w.WriteHeader(&tar.Header{Name: name, Linkname: links[name], Typeflag: tar.TypeSymlink}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	buf.Write(tarOf(t, files))
+	return buf.Bytes()
+}
+
+// manifestOf decodes the manifest that a fixture of one platform is.
+func manifestOf(f *fixture) (m ocispec.Manifest, err error) {
+	return m, json.Unmarshal(f.blobs[f.desc.Digest], &m)
+}

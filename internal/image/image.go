@@ -24,6 +24,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -116,6 +117,29 @@ func (i *Image) String() string {
 		return name
 	}
 	return fmt.Sprintf("%s in %s", name, i.Where)
+}
+
+// Named returns the image with other names. A name without a tag means the
+// tag that the image has where it is, if it has that alone, else latest.
+func (i *Image) Named(names []string) (*Image, error) {
+	out := *i
+	out.Names = nil
+	for _, n := range names {
+		named, err := reference.ParseNormalizedNamed(n)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no name of an image: %w", n, err)
+		}
+		if _, ok := named.(reference.Digested); ok {
+			return nil, fmt.Errorf("%q: a name that is given has a tag, not a digest", n)
+		}
+		if tagged, err := reference.WithTag(named, i.tag); err == nil && reference.IsNameOnly(named) {
+			named = tagged
+		}
+		if full := reference.TagNameOnly(named).String(); !out.hasName(full) {
+			out.Names = append(out.Names, full)
+		}
+	}
+	return &out, nil
 }
 
 // hasName reports whether the image has the full reference ref.

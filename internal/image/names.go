@@ -54,11 +54,11 @@ func entryName(d ocispec.Descriptor) (ref, tag string) {
 }
 
 // platformsOf lists the platforms of manifests for people.
-func platformsOf(all []Manifest) string {
+func platformsOf(all []ocispec.Descriptor) string {
 	var names []string
-	for _, m := range all {
-		if m.Desc.Platform != nil {
-			names = append(names, platforms.Format(*m.Desc.Platform))
+	for _, d := range all {
+		if d.Platform != nil {
+			names = append(names, platforms.Format(*d.Platform))
 		}
 	}
 	if len(names) == 0 {

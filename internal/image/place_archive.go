@@ -115,6 +115,8 @@ func indexArchive(from io.ReaderAt, size int64) (*archive, error) {
 	for {
 		h, err := r.Next()
 		switch {
+		case errors.Is(err, io.ErrUnexpectedEOF) && size > 0 && size < tarBlock:
+			return nil, errors.New("it is not a tar file")
 		case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF) && end > size:
 			return nil, errors.New("it is cut off; get it once more")
 		case errors.Is(err, io.EOF) && len(a.entries) > 0:

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
@@ -140,7 +141,7 @@ func (d *dockerArchive) layer(name string, diffID digest.Digest) (ocispec.Descri
 	return ocispec.Descriptor{}, fmt.Errorf("layer %s is packed in a way that images do not have", name)
 }
 
-// packed describes a file by its digest.
+// packed describes a file by its digest, which its name may tell, too.
 func (d *dockerArchive) packed(name, mediaType string) (ocispec.Descriptor, error) {
 	f, err := d.file(name)
 	if err != nil {
@@ -150,6 +151,9 @@ func (d *dockerArchive) packed(name, mediaType string) (ocispec.Descriptor, erro
 	size, err := io.Copy(sum.Hash(), f)
 	if err != nil {
 		return ocispec.Descriptor{}, err
+	}
+	if want := digest.NewDigestFromEncoded(digest.Canonical, strings.TrimSuffix(path.Base(name), ".json")); want.Validate() == nil && want != sum.Digest() {
+		return ocispec.Descriptor{}, &DamagedError{In: name, Digest: want, Reason: fmt.Sprintf("has the content of %s", sum.Digest())}
 	}
 	d.files[sum.Digest()] = name
 	return ocispec.Descriptor{MediaType: mediaType, Digest: sum.Digest(), Size: size}, nil

@@ -64,7 +64,10 @@ func (r *Resolver) ask(ctx context.Context, text string) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w", text, err)
 	}
-	puller, err := remote.NewPuller(r.Registries.Remote()...)
+	if r.remote == nil {
+		r.remote = r.Registries.Remote()
+	}
+	puller, err := remote.NewPuller(r.remote...)
 	if err != nil {
 		return nil, err
 	}

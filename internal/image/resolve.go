@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,7 +13,9 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/internal/registry"
@@ -21,9 +24,9 @@ import (
 
 // A Resolver finds images by what users write:
 //
-//	api                          the image that the target api last built, else api:latest of the store
+//	api                          api:latest of the store, else what the target api last built
 //	example.com/api:1            of the store, else, as it names one, of that registry
-//	sha256:…                     of the store
+//	sha256:…, 3f2a9c             of the store, by digest or the beginning of an ID
 //	store://api:1                of the store and nowhere else
 //	docker://example.com/api:1   of that registry and nowhere else
 //	oci:DIR[:REF]                of an OCI layout
@@ -34,15 +37,20 @@ import (
 // Its zero value knows nothing but paths. Goroutines may not share it.
 type Resolver struct {
 	Store *store.Store // nil: there is none
-	// Target returns the names that the images of a target of the build file
-	// have, and false where there is no such target; nil if there is no build file.
-	Target     func(ctx context.Context, name string) ([]string, bool, error)
+	// Definition returns where the build file is whose targets are meant, as
+	// the store notes it with images; "" if there is none. It may be nil. It is
+	// called where several build files have built a target of one name.
+	Definition func() string
+	// Targets returns the names of the targets of the build file, of which
+	// errors tell; it may be nil.
+	Targets    func() []string
 	Registries registry.Options
 	Dir        string    // that paths are relative to; "" is the working directory
 	Stdin      io.Reader // the file that "-" names
 	Temp       string    // for copies of packed archives; "" is the system's
 
-	open []io.Closer
+	open   []io.Closer
+	remote []remote.Option // made when the first registry is asked
 }
 
 // Close closes the files that images are read from.
@@ -90,6 +98,30 @@ func (r *Resolver) Find(ctx context.Context, text string) (*Image, error) {
 // FindAll returns the images that text stands for, at least one: of an
 // archive or a layout without a reference all that it holds.
 func (r *Resolver) FindAll(ctx context.Context, text string) ([]*Image, error) {
+	if all, err := r.placed(ctx, text); all != nil || err != nil {
+		return all, err
+	}
+	return r.named(ctx, text)
+}
+
+// FindOutside is FindAll for what is to be brought into the store: a word is
+// a path, and never what the store has.
+func (r *Resolver) FindOutside(ctx context.Context, text string) ([]*Image, error) {
+	if strings.HasPrefix(text, "store://") {
+		return nil, fmt.Errorf("%q is in the store already", text)
+	}
+	if all, err := r.placed(ctx, text); all != nil || err != nil {
+		return all, err
+	}
+	path, ref := r.splitPath(text)
+	if _, err := os.Stat(r.abs(path)); err != nil && namesRegistry(text) {
+		return one(r.ask(ctx, text))
+	}
+	return r.inFile(path, ref, "")
+}
+
+// placed returns the images of a text that says the place; none if it does not.
+func (r *Resolver) placed(ctx context.Context, text string) ([]*Image, error) {
 	if text == "" {
 		return nil, errors.New("the name of an image is empty")
 	}
@@ -112,7 +144,7 @@ func (r *Resolver) FindAll(ctx context.Context, text string) ([]*Image, error) {
 		path, ref := r.splitPath(text)
 		return r.inFile(path, ref, "")
 	}
-	return r.named(ctx, text)
+	return nil, nil
 }
 
 func one(i *Image, err error) ([]*Image, error) {
@@ -153,23 +185,23 @@ func (r *Resolver) abs(path string) string {
 	return filepath.Join(r.Dir, path)
 }
 
-// named finds what may be a target, a reference or a file.
+// named finds what may be a reference, an ID, a target or a file.
 func (r *Resolver) named(ctx context.Context, text string) ([]*Image, error) {
-	if i, err := r.ofTarget(ctx, text); i != nil || err != nil {
-		return one(i, err)
-	}
 	i, err := r.stored(ctx, text)
+	if err == nil {
+		return one(r.withTarget(ctx, i, text))
+	}
 	var missing *NotFoundError
-	if err == nil || !errors.As(err, &missing) {
-		if err != nil && r.isImages(text) { // a name like Image.tar is no reference
-			return r.inFile(text, "", "")
+	isRef := errors.As(err, &missing)
+	for _, find := range []func(context.Context, string) (*Image, error){r.ofID, r.ofTarget} {
+		if i, err := find(ctx, text); i != nil || err != nil {
+			return one(i, err)
 		}
-		return one(i, err)
 	}
 	if path, ref := r.splitPath(text); r.isImages(path) {
 		return r.inFile(path, ref, "")
 	}
-	if !namesRegistry(text) {
+	if !isRef || !namesRegistry(text) {
 		return nil, err
 	}
 	i, err = r.ask(ctx, text)
@@ -178,6 +210,24 @@ func (r *Resolver) named(ctx context.Context, text string) ([]*Image, error) {
 		absent.Where, absent.Near = missing.Where+" and in "+absent.Where, missing.Near
 	}
 	return one(i, err)
+}
+
+// withTarget returns the image that has the name text, with the other names
+// that it got as what a target of that name has built.
+func (r *Resolver) withTarget(ctx context.Context, i *Image, text string) (*Image, error) {
+	if strings.ContainsAny(text, "/:@") {
+		return i, nil
+	}
+	built, err := r.ofTarget(ctx, text)
+	if err != nil || built == nil || built.Desc.Digest != i.Desc.Digest {
+		return i, nil //nolint:nilerr // the name says which image is meant, whatever a target is
+	}
+	for _, n := range i.Names {
+		if !built.hasName(n) {
+			built.Names = append(built.Names, n)
+		}
+	}
+	return built, nil
 }
 
 // isImages reports whether there is a file or a layout of that name.
@@ -199,89 +249,163 @@ func namesRegistry(text string) bool {
 	return ok && (strings.ContainsAny(host, ".:") || host == "localhost")
 }
 
-// ofTarget returns the image that a target last built, as the store has it;
-// nil if text is no target's name, or if the target was not built and the
-// store has an image of that name.
-func (r *Resolver) ofTarget(ctx context.Context, text string) (*Image, error) {
-	if r.Target == nil || strings.ContainsAny(text, "/:@") {
+// leastID is how many digits of an ID are asked for at least.
+const leastID = 4
+
+// ofID returns the image whose ID, or whose digest, begins so; nil if there is
+// none.
+func (r *Resolver) ofID(ctx context.Context, text string) (*Image, error) {
+	begin := strings.TrimPrefix(text, "sha256:")
+	if r.Store == nil || len(begin) < leastID || strings.Trim(begin, "0123456789abcdef") != "" {
 		return nil, nil
 	}
-	refs, ok, err := r.Target(ctx, text)
-	if err != nil || !ok {
+	all, err := r.Store.List(ctx)
+	if err != nil {
 		return nil, err
 	}
-	var out *Image
-	for _, ref := range refs {
-		i, err := r.stored(ctx, ref)
-		var missing *NotFoundError
-		switch {
-		case errors.As(err, &missing):
-		case err != nil:
-			return nil, err
-		case out == nil:
-			out = i
-		case out.Desc.Digest == i.Desc.Digest:
-			out.Names = append(out.Names, i.Names...)
+	known, _ := r.Store.Know(ctx, all, nil) // what is wrong with an image is told by who asks for it
+	var found *Image
+	for _, e := range all {
+		if !hasID(e, known.Of(e.Target.Digest), begin) {
+			continue
+		}
+		if found == nil {
+			if found, err = r.held(ctx, e.Target); err != nil {
+				return nil, err
+			}
+		}
+		if found.Desc.Digest != e.Target.Digest {
+			return nil, fmt.Errorf("%q is the beginning of several IDs; write more of it", text)
+		}
+		if e.Name != "" {
+			found.Names = append(found.Names, e.Name)
 		}
 	}
-	if out != nil {
-		out.Target = text
-		return out, nil
-	}
-	if _, err := r.stored(ctx, text); err == nil {
-		return nil, nil
-	}
-	return nil, &NotFoundError{Ref: text, Where: "the store", Hint: fmt.Sprintf("there is a target of that name: `kiln build %s` makes it", text)}
+	return found, nil
 }
 
-// stored returns an image of the store.
-func (r *Resolver) stored(ctx context.Context, text string) (*Image, error) {
-	if r.Store == nil {
-		return nil, &NotFoundError{Ref: text, Where: "the store"}
+// hasID reports whether an entry of the store has a digest or an ID that
+// begins so.
+func hasID(e store.Image, f *store.Facts, begin string) bool {
+	if strings.HasPrefix(e.Target.Digest.Encoded(), begin) {
+		return true
 	}
-	desc, err := r.Store.Resolve(ctx, text)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	return f != nil && slices.ContainsFunc(f.Platforms, func(v store.Variant) bool { return strings.HasPrefix(v.ID.Encoded(), begin) })
+}
+
+// ofTarget returns the image that a target last built, as the store notes it;
+// nil if text is no name of such a target. Of several build files that have
+// built a target of that name it has to be the one that is here.
+func (r *Resolver) ofTarget(ctx context.Context, text string) (*Image, error) {
+	if r.Store == nil {
+		return nil, nil
+	}
+	all, err := r.Store.List(ctx)
+	if err != nil {
 		return nil, err
 	}
-	all, listErr := r.Store.List(ctx)
-	if listErr != nil {
-		return nil, listErr
+	all = slices.DeleteFunc(all, func(e store.Image) bool { return e.BuiltAs != text })
+	if len(all) == 0 {
+		return nil, nil
 	}
-	if err != nil {
-		missing := &NotFoundError{Ref: text, Where: "the store", Near: nearest(text, all)}
-		if !namesRegistry(text) {
-			missing.Hint = fmt.Sprintf("docker://%s is that of Docker's registry", text)
+	if other := slices.IndexFunc(all, func(e store.Image) bool { return e.Definition != all[0].Definition }); other > 0 {
+		here, first, second := "", all[0].Definition, all[other].Definition
+		if r.Definition != nil {
+			here = r.Definition()
 		}
-		return nil, missing
+		all = slices.DeleteFunc(all, func(e store.Image) bool { return e.Definition != here })
+		if len(all) == 0 {
+			return nil, fmt.Errorf("several build files have built a target %q, in %s and in %s; go there, or name the image", text, first, second)
+		}
 	}
-	i := &Image{Place: InStore, Where: r.Store.Dir(), Desc: plain(desc), from: blobStore{r.Store.Content()}}
-	if full, err := normalize(text); err == nil && !isDigest(text) {
-		i.Names = []string{full}
-		return i, nil
+	last := slices.MaxFunc(all, func(a, b store.Image) int { return a.Stored.Compare(b.Stored) })
+	i, err := r.held(ctx, last.Target)
+	if err != nil {
+		return nil, err
 	}
+	i.Target = text
 	for _, e := range all {
-		if e.Target.Digest == desc.Digest && e.Name != "" {
+		if e.Target.Digest == last.Target.Digest && e.Name != "" {
 			i.Names = append(i.Names, e.Name)
 		}
 	}
 	return i, nil
 }
 
-func isDigest(text string) bool {
-	_, err := digest.Parse(text)
-	return err == nil
+// stored returns an image of the store.
+func (r *Resolver) stored(ctx context.Context, text string) (*Image, error) {
+	if r.Store == nil {
+		return nil, r.missing(ctx, text)
+	}
+	desc, err := r.Store.Resolve(ctx, text)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, r.missing(ctx, text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	i, err := r.held(ctx, desc)
+	if err != nil {
+		return nil, err
+	}
+	if full, err := normalize(text); err == nil && !isDigest(text) {
+		i.Names = []string{full}
+		return i, nil
+	}
+	all, err := r.Store.List(ctx)
+	for _, e := range all {
+		if e.Target.Digest == desc.Digest && e.Name != "" {
+			i.Names = append(i.Names, e.Name)
+		}
+	}
+	return i, err
 }
 
-// nearest returns the name in the store that is most like text; "" if none is
-// near.
-func nearest(text string, all []store.Image) string {
+// held returns an image of the store, which stays whole while it is read.
+func (r *Resolver) held(ctx context.Context, desc ocispec.Descriptor) (*Image, error) {
+	if err := r.Store.Hold(ctx, desc); err != nil && !errors.Is(err, store.ErrNotFound) { // a missing blob is told by who reads it
+		return nil, err
+	}
+	return &Image{Place: InStore, Where: r.Store.Dir(), Desc: plain(desc), from: blobStore{r.Store.Content()}}, nil
+}
+
+// missing says that the store has no such image, and what may have been meant.
+func (r *Resolver) missing(ctx context.Context, text string) error {
+	out := &NotFoundError{Ref: text, Where: "the store"}
 	var names []string
+	var all []store.Image
+	if r.Store != nil {
+		var err error
+		if all, err = r.Store.List(ctx); err != nil {
+			return err
+		}
+	}
 	for _, e := range all {
 		if e.Name != "" {
 			names = append(names, strings.TrimSuffix(Familiar(e.Name), ":latest"))
 		}
+		if e.BuiltAs != "" {
+			names = append(names, e.BuiltAs)
+		}
 	}
-	return config.Nearest(text, names)
+	if r.Targets != nil && !strings.ContainsAny(text, "/:@") {
+		targets := r.Targets()
+		if slices.Contains(targets, text) {
+			out.Hint = fmt.Sprintf("target %s was not built yet, or another has taken its name: `kiln build %s` makes it", text, text)
+			return out
+		}
+		names = append(names, targets...)
+	}
+	out.Near = config.Nearest(text, names)
+	if !namesRegistry(text) {
+		out.Hint = fmt.Sprintf("docker://%s is that of Docker's registry", text)
+	}
+	return out
+}
+
+func isDigest(text string) bool {
+	_, err := digest.Parse(text)
+	return err == nil
 }
 
 // inFile returns the images of a layout or an archive; with a ref, only that.
@@ -313,6 +437,9 @@ func (r *Resolver) openPath(path string, want Place) ([]*Image, error) {
 		return r.openFile(f, "standard input", want)
 	}
 	info, err := os.Stat(r.abs(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no file or directory %s", path)
+	}
 	if err != nil {
 		return nil, err
 	}

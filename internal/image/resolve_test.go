@@ -1,7 +1,6 @@
 package image
 
 import (
-	"context"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -11,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/kilnbuild/kiln/internal/store"
 )
 
 // newRegistry starts a registry and returns its host.
@@ -43,9 +44,12 @@ func TestFindEverywhere(t *testing.T) {
 	writeTree(t, filepath.Join(dir, "layout"), f.layoutFiles(t, annotationName, "docker.io/library/api:2"))
 	packed := tarOf(t, f.layoutFiles(t, annotationRef, "v3"))
 	writeTree(t, dir, map[string]string{"plain.tar": string(packed), "packed.tar.gz": string(gzipped(t, packed))})
-	r.Target = func(_ context.Context, name string) ([]string, bool, error) {
-		return []string{"reg.example/api:1", "reg.example/api:none"}, name == "the-target", nil
-	}
+	r.Definition = func() string { return "/here" }
+	f.desc.Annotations = map[string]string{store.AnnotationTarget: "the-target", store.AnnotationDefinition: "/here"}
+	f.put(t, r.Store, "reg.example/built:1")
+	other := single(t, map[string]string{"other": "1"})
+	other.desc.Annotations = map[string]string{store.AnnotationTarget: "the-target", store.AnnotationDefinition: "/there"}
+	other.put(t, r.Store, "reg.example/other:1")
 	r.Stdin = strings.NewReader(string(packed))
 	for text, want := range map[string]struct {
 		place Place
@@ -54,8 +58,8 @@ func TestFindEverywhere(t *testing.T) {
 		"api":                          {InStore, "docker.io/library/api:latest"},
 		"reg.example/api:1":            {InStore, "reg.example/api:1"},
 		"store://api":                  {InStore, "docker.io/library/api:latest"},
-		f.desc.Digest.String():         {InStore, "docker.io/library/api:latest reg.example/api:1"},
-		"the-target":                   {InStore, "reg.example/api:1"},
+		f.desc.Digest.String():         {InStore, "docker.io/library/api:latest reg.example/api:1 reg.example/built:1"},
+		"the-target":                   {InStore, "reg.example/built:1"},
 		"layout":                       {InLayout, "docker.io/library/api:2"},
 		"./layout":                     {InLayout, "docker.io/library/api:2"},
 		"oci:layout":                   {InLayout, "docker.io/library/api:2"},
@@ -102,17 +106,17 @@ func TestFindNothing(t *testing.T) {
 		"packed.tar.xz": "\xfd7zXZ\x00rest",
 	})
 	writeTree(t, filepath.Join(dir, "dir"), map[string]string{"README": ""})
-	r.Target = func(_ context.Context, name string) ([]string, bool, error) { return nil, name == "later", nil }
+	r.Targets = func() []string { return []string{"later"} }
 	host := newRegistry(t)
 	for text, want := range map[string]string{
 		"bakend":                    `no image "bakend" in the store (did you mean "backend"?); docker://bakend is that of Docker's registry`,
-		"later":                     "there is a target of that name: `kiln build later` makes it",
+		"later":                     "target later was not built yet, or another has taken its name: `kiln build later` makes it",
 		"BackEnd":                   "must be lowercase",
 		"store://" + host + "/x":    `no image "` + host + `/x" in the store`,
 		host + "/x:1":               `no image "` + host + `/x:1" in the store and in registry ` + host,
 		"docker://" + host + "/x:1": `no image "` + host + `/x:1" in registry ` + host,
 		"s3://bucket/x":             "kiln knows the places",
-		"./none.tar":                "no such file",
+		"./none.tar":                "there is no file or directory ./none.tar",
 		"./text.tar":                "it is not a tar file",
 		"./empty.tar":               "it is no archive",
 		"./files.tar":               "neither an OCI layout (index.json) nor what `docker save` writes (manifest.json)",

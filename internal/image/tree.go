@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/platforms"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -220,61 +221,106 @@ func isForeign(d ocispec.Descriptor) bool { return len(d.URLs) > 0 }
 // ForPlatforms returns the image with those of its platforms that want names,
 // with their attestations. Where that is all of them it is i itself; else an
 // index with the entries that are left, which has another digest. A platform
-// that the image lacks is an error that lists what there is.
+// that the image lacks is an error that lists what there is. What is left out
+// is not read.
 func (i *Image) ForPlatforms(ctx context.Context, want []string) (*Image, error) {
 	if len(want) == 0 {
 		return i, nil
 	}
-	matchers := make([]platforms.Matcher, len(want))
-	for n, w := range want {
-		p, err := platforms.Parse(w)
-		if err != nil {
-			return nil, fmt.Errorf("platform %q: %w", w, err)
-		}
-		matchers[n] = platforms.OnlyStrict(p)
-	}
-	all, err := i.Manifests(ctx)
+	all, err := i.leaves(ctx, i.Desc)
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := i.choose(all, want, matchers)
-	if err != nil || len(chosen) == len(all) {
-		return i, err
-	}
-	return i.narrowed(ctx, chosen)
-}
-
-// choose returns the digests of the manifests that the matchers want.
-func (i *Image) choose(all []Manifest, want []string, matchers []platforms.Matcher) (map[string]bool, error) {
 	chosen := map[string]bool{}
-	for n, match := range matchers {
-		at := slices.IndexFunc(all, func(m Manifest) bool { return m.Desc.Platform != nil && match.Match(*m.Desc.Platform) })
-		if at < 0 {
-			return nil, fmt.Errorf("%s is not there for %s; it is for %s", i, want[n], platformsOf(all))
+	for _, w := range want {
+		d, err := i.choose(ctx, all, w)
+		if err != nil {
+			return nil, err
 		}
-		chosen[all[at].Desc.Digest.String()] = true
+		chosen[d.Digest.String()] = true
 	}
-	return chosen, nil
-}
-
-// narrowed returns the image with an index of the chosen manifests only.
-func (i *Image) narrowed(ctx context.Context, chosen map[string]bool) (*Image, error) {
-	var idx ocispec.Index
-	if _, err := i.decode(ctx, i.Desc, &idx); err != nil {
-		return nil, err
-	}
-	idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d ocispec.Descriptor) bool {
+	kept := slices.DeleteFunc(slices.Clone(all), func(d ocispec.Descriptor) bool {
 		if isAttestation(d) {
 			return !chosen[d.Annotations[annotationSubject]]
 		}
 		return !chosen[d.Digest.String()]
 	})
+	if len(kept) == len(all) {
+		return i, nil
+	}
+	return i.narrowed(kept)
+}
+
+// ForPlatform returns the manifest of one platform alone, without attestations.
+func (i *Image) ForPlatform(ctx context.Context, want string) (*Image, error) {
+	all, err := i.leaves(ctx, i.Desc)
+	if err != nil {
+		return nil, err
+	}
+	d, err := i.choose(ctx, all, want)
+	if err != nil || d.Digest == i.Desc.Digest {
+		return i, err
+	}
+	out := *i
+	out.Desc = plain(d)
+	return &out, nil
+}
+
+// ForMachine returns the manifest for a machine of that platform, as
+// ForPlatform, or, where the image has one platform only, that.
+func (i *Image) ForMachine(ctx context.Context, machine string) (*Image, error) {
+	all, err := i.leaves(ctx, i.Desc)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, isAttestation)
+	if len(all) != 1 {
+		return i.ForPlatform(ctx, machine)
+	}
+	out := *i
+	out.Desc = plain(all[0])
+	return &out, nil
+}
+
+// choose returns the manifest for a platform: the one that says just that, or
+// the first that runs there.
+func (i *Image) choose(ctx context.Context, all []ocispec.Descriptor, want string) (ocispec.Descriptor, error) {
+	p, err := platforms.Parse(want)
+	if err != nil {
+		return ocispec.Descriptor{}, fmt.Errorf("platform %q: %w", want, err)
+	}
+	var there []ocispec.Descriptor
+	for _, d := range all {
+		if isAttestation(d) {
+			continue
+		}
+		if d.Platform == nil {
+			m, err := i.manifest(ctx, d)
+			if err != nil {
+				return d, err
+			}
+			d.Platform = m.Desc.Platform
+		}
+		there = append(there, d)
+	}
+	for _, match := range []platforms.Matcher{platforms.OnlyStrict(p), platforms.Only(p)} {
+		at := slices.IndexFunc(there, func(d ocispec.Descriptor) bool { return d.Platform != nil && match.Match(*d.Platform) })
+		if at >= 0 {
+			return there[at], nil
+		}
+	}
+	return ocispec.Descriptor{}, fmt.Errorf("%s is not there for %s; it is for %s", i, want, platformsOf(there))
+}
+
+// narrowed returns the image with an index of these manifests only.
+func (i *Image) narrowed(kept []ocispec.Descriptor) (*Image, error) {
+	idx := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: i.Desc.MediaType, Manifests: kept}
 	text, err := json.MarshalIndent(idx, "", "  ")
 	if err != nil {
 		return nil, err
 	}
 	out := *i
-	out.Desc.Digest, out.Desc.Size = digest.FromBytes(text), int64(len(text))
+	out.Desc = ocispec.Descriptor{MediaType: i.Desc.MediaType, Digest: digest.FromBytes(text), Size: int64(len(text))}
 	out.from = &made{source: i.from, text: map[digest.Digest][]byte{out.Desc.Digest: text}}
 	return &out, nil
 }

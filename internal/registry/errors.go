@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/kilnbuild/kiln/exec"
@@ -56,6 +57,9 @@ func said(err error) string {
 // Explain words an error of a registry. One that a retry may help is an
 // [exec.NetworkError]; what is no error of the registry stays as it is.
 func Explain(host string, err error) error {
+	if host == name.DefaultRegistry {
+		host = "docker.io"
+	}
 	var (
 		answer *transport.Error
 		known  *Error
