@@ -39,6 +39,7 @@ can-build:
 test: doctor build tools ## run every test: unit, script, race, integration, examples (PKGS=./config for some)
 	@sh scripts/python.sh .cache/python
 	@sh scripts/chromium.sh .cache/chromium
+	@sh scripts/docker.sh .cache/docker
 	@sh scripts/tmux.sh .cache/tmux
 	$(GO) run ./internal/testcount -skips testdata/skips.txt -- -race -p $(JOBS) -timeout 40m $(PKGS)
 

@@ -223,3 +223,14 @@ func TestTmux(t *testing.T) {
 		t.Errorf("a broken one: said %q, success %v", out, ok)
 	}
 }
+
+// Where no Docker Engine can be had, the script says why, and leaves it for
+// the tests.
+func TestDockerSaysWhyThereIsNone(t *testing.T) {
+	dest := t.TempDir()
+	out, ok := script(t, []string{"PATH=" + tools(t, "sh", "dirname", "mkdir", "rm", "id")}, "docker.sh", dest)
+	why, err := os.ReadFile(filepath.Join(dest, "none"))
+	if !ok || err != nil || string(why) != "this machine is not of the Debian family\n" || !strings.Contains(out, strings.TrimSpace(string(why))) {
+		t.Errorf("said %q, success %v, wrote %q (%v)", out, ok, why, err)
+	}
+}
