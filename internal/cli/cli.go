@@ -134,7 +134,7 @@ started; 3 no builder could be reached, or it was lost; 130 interrupted.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		buildCommand(a), planCommand(a), listCommand(a), checkCommand(a), engineCommand(a),
-		versionCommand(a), completionCommand(a), reportCommand(a), fmtCommand(a), explainCommand(a),
+		versionCommand(a), completionCommand(a), reportCommand(a), whyRebuiltCommand(a), fmtCommand(a), explainCommand(a),
 		imagesCommand(a), rmCommand(a), storeCommand(a), tagCommand(a),
 	)
 	root.AddCommand(pushCommand(a), saveCommand(a), importCommand(a))
