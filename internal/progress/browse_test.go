@@ -17,7 +17,7 @@ import (
 
 // crowd is a run of n targets: a tenth of them is cached, three have failed, as
 // many as six are being built, and the others wait.
-func crowd(sink exec.Sink, n int) *scene {
+func crowd(sink exec.Sink, n int, pause func(seconds float64)) *scene {
 	var names []string
 	for i := range n {
 		names = append(names, fmt.Sprintf("service-%03d", i))
@@ -42,7 +42,7 @@ func crowd(sink exec.Sink, n int) *scene {
 			}
 		default:
 			s.step(name, step)
-			second(0.25)
+			pause(0.25)
 			s.step(name, step, done)
 			s.finish(name, exec.Built, nil)
 		}
@@ -88,7 +88,7 @@ func TestBrowseGolden(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					p := newPressed(t, size.w, size.h)
-					crowd(sinkOf(p.s.model), n) // without the logs that were before
+					crowd(sinkOf(p.s.model), n, second) // without the logs that were before
 					p.s.logs.add(p.s.model.targets[1], []string{"first line", strings.Repeat("0123456789", 10) + "end", "日本語"})
 					var got strings.Builder
 					for _, keys := range []string{"", "?", "q down", "down", "end", "pgup", "g", "j j j j j j j", "q", "enter", "up", "q q"} {

@@ -200,11 +200,11 @@ func TestTTYResize(t *testing.T) {
 		}
 		// Three lines: the headline and "waiting: b" have room in a row of 40, or need two; the row of 79 columns needs two.
 		width = 40
-		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(5)+noWrap+"0.0s") {
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(5)+ansi.EraseScreenBelow+noWrap+"0.0s") {
 			t.Errorf("after the resize: %q", got)
 		}
 		width = 80
-		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(3)+noWrap+"0.0s") {
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(3)+ansi.EraseScreenBelow+noWrap+"0.0s") {
 			t.Errorf("after the second resize: %q", got)
 		}
 	})

@@ -137,7 +137,8 @@ const (
 // a screen that is cleared from its first line on for worth keeping.
 func (s *screen) over(stay, lines []string) string {
 	width, height := s.size()
-	anew := len(stay) > 0 || width != s.width || height != s.height
+	resized := width != s.width || height != s.height
+	anew := len(stay) > 0 || resized
 	if !anew && slices.Equal(lines, s.shown) {
 		return ""
 	}
@@ -146,6 +147,11 @@ func (s *screen) over(stay, lines []string) string {
 	b.WriteByte('\r')
 	if rows := s.rows(width); rows > 0 {
 		b.WriteString(ansi.CursorUp(rows))
+	}
+	if resized && len(s.shown) > 0 {
+		// Rows that the terminal has broken must not be put together again
+		// when it becomes wider: they are new ones from here on.
+		b.WriteString(ansi.EraseScreenBelow)
 	}
 	for _, l := range stay {
 		b.WriteString(ansi.EraseLineRight + l)
@@ -159,7 +165,7 @@ func (s *screen) over(stay, lines []string) string {
 		old = nil
 	}
 	b.WriteString(changed(old, lines))
-	if anew || len(lines) < len(s.shown) {
+	if len(stay) > 0 || len(lines) < len(s.shown) {
 		b.WriteString(ansi.EraseScreenBelow)
 	}
 	b.WriteString(ansi.ResetModeSynchronizedOutput)
