@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/engine":    {},
 	"internal/store":     {},
 	"internal/keyboard":  {},
+	"internal/picture":   {},
 	"internal/durations": {"config", "exec", "graph"},
 	"internal/gitfacts":  {},
 	"internal/image":     {"config", "exec", "internal/docker", "internal/registry", "internal/store"},

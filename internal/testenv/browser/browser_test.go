@@ -21,7 +21,7 @@ const whole = `<!doctype html><meta charset="utf-8"><title>whole</title>
 const said = document.getElementById("said"), pad = document.getElementById("pad");
 document.getElementById("more").onclick = () => said.textContent = "clicked";
 document.getElementById("in").oninput = e => said.textContent = "typed " + e.target.value;
-document.onkeydown = e => { if (e.key === "Escape") said.textContent = "escaped" };
+document.onkeydown = e => { if (e.key === "Escape") said.textContent = "escaped"; if (e.key === "z") e.preventDefault() };
 let moves = 0;
 pad.onpointermove = e => { if (e.buttons === 1) moves++ };
 pad.onpointerup = () => said.textContent = "moved " + moves;
@@ -43,7 +43,7 @@ func TestPage(t *testing.T) {
 		p := b.Open(t, write(t, whole))
 		p.Click("#more")
 		p.Wait(`said.textContent === "clicked"`)
-		p.Type("#in", "abc")
+		p.Type("#in", "abzc") // the page prevents the z
 		if got := p.Text("#said"); got != "typed abc" {
 			t.Errorf("after typing: %q", got)
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // A Page is one HTML file in a tab of its own.
@@ -32,7 +33,8 @@ type Page struct {
 	complaints []string
 }
 
-// Open shows a file, 1280 by 800 pixels large, and waits until it is loaded.
+// Open shows a file, 1280 by 800 pixels large, and waits until it is loaded
+// and drawn.
 // The page ends with the test; a complaint that Complaints has not returned by
 // then is an error of the test.
 func (b *Browser) Open(t testing.TB, file string) *Page {
@@ -57,7 +59,15 @@ func (b *Browser) Open(t testing.TB, file string) *Page {
 	}
 	p.Resize(1280, 800)
 	p.do("load "+p.url, chromedp.Navigate(p.url))
+	p.settle()
 	return p
+}
+
+// settle waits until the page has drawn what it was about to draw: a frame
+// for what an event has changed, and one for what that asked to be called for.
+func (p *Page) settle() {
+	p.t.Helper()
+	Eval[float64](p, "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 }
 
 // listen collects what a page may not do.
@@ -172,14 +182,35 @@ func (p *Page) Click(selector string) {
 // Type puts the focus on an element and types text there, key by key.
 func (p *Page) Type(selector, text string) {
 	p.t.Helper()
-	p.do("type into "+selector, chromedp.SendKeys(chromedp.CSS(selector), text))
+	p.do("type into "+selector, chromedp.Focus(chromedp.CSS(selector)), press(text))
 }
 
 // Press presses keys where the focus is: text, or constants of chromedp's kb
 // such as kb.Escape.
 func (p *Page) Press(keys string) {
 	p.t.Helper()
-	p.do(fmt.Sprintf("press %q", keys), chromedp.KeyEvent(keys))
+	p.do(fmt.Sprintf("press %q", keys), press(keys))
+}
+
+// press presses keys as a keyboard does: the character comes of the key going
+// down, so that a page may prevent it. chromedp's own sends it as an event by
+// itself.
+func press(keys string) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		for _, r := range keys {
+			events := kb.Encode(r)
+			if len(events) == 3 { // down, character, up
+				events[0].Text, events[0].UnmodifiedText = events[1].Text, events[1].UnmodifiedText
+				events = slices.Delete(events, 1, 2)
+			}
+			for _, e := range events {
+				if _, err := cdp.Call(ctx, t, input.DispatchKeyEvent, *e); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }
 
 // Text returns the visible text of the first element that a CSS selector finds.
@@ -220,10 +251,11 @@ func (p *Page) Scroll(x, y, down float64) {
 	}))
 }
 
-// Resize makes the window so many pixels large.
+// Resize makes the window so many pixels large, and waits until that is drawn.
 func (p *Page) Resize(width, height int64) {
 	p.t.Helper()
 	p.do("resize", chromedp.EmulateViewport(width, height))
+	p.settle()
 }
 
 // Media sets a feature that style sheets ask for, such as prefers-color-scheme
