@@ -201,6 +201,19 @@ func TestChromium(t *testing.T) {
 	}
 }
 
+// The programs that read and write images are fetched once.
+func TestContainers(t *testing.T) {
+	dest := t.TempDir()
+	write(t, filepath.Join(dest, "done"), "", 0o644)
+	if out, ok := script(t, nil, "containers.sh", dest); !ok || !strings.Contains(out, "is there") {
+		t.Errorf("said %q, success %v", out, ok)
+	}
+	path := tools(t, "sh", "dirname", "mkdir", "mktemp", "rm")
+	if out, ok := script(t, []string{"PATH=" + path}, "containers.sh", t.TempDir()); ok || !strings.Contains(out, "there is no skopeo: this machine is not of the Debian family") {
+		t.Errorf("without apt: said %q, success %v", out, ok)
+	}
+}
+
 // A tmux of the machine, or one that is named, is asked to show a terminal
 // before the tests are given it.
 func TestTmux(t *testing.T) {
