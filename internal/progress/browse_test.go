@@ -149,7 +149,7 @@ func TestLogFollows(t *testing.T) {
 // lead nowhere.
 func TestScreenIsTheFrame(t *testing.T) {
 	keys := []string{"up", "down", "j", "k", "enter", "q", "esc", "?", "pgup", "pgdn", "home", "end", "g", "G", "space", "x"}
-	for seed := range uint64(40) {
+	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			width, height := 10+r.IntN(90), 3+r.IntN(30)
