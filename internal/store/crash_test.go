@@ -25,6 +25,10 @@ func TestMain(m *testing.M) {
 		"writer":   writeForEver,
 		"full":     fillDisk,
 		"readonly": writeReadOnly,
+		"build":    buildUnderLoad,
+		"list":     listUnderLoad,
+		"remove":   removeUnderLoad,
+		"mixed":    workForEver,
 	}
 	if child := children[os.Getenv(childVar)]; child != nil {
 		if err := child(os.Args[1:]); err != nil {
@@ -76,7 +80,7 @@ func TestKilledWritersLeaveAWholeLayout(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	stored := make(map[string]string)
 	for round := range rounds {
-		for ref, dgst := range killWriters(t, dir, round, writers) {
+		for ref, dgst := range killChildren(t, "writer", dir, round, writers) {
 			stored[ref] = dgst
 		}
 		s, err := Open(dir)
@@ -97,14 +101,14 @@ func TestKilledWritersLeaveAWholeLayout(t *testing.T) {
 	t.Logf("%d images by %d killed processes", len(stored), rounds*writers)
 }
 
-// killWriters runs processes until each is killed, and returns what they said
+// killChildren runs processes until each is killed, and returns what they said
 // they had stored.
-func killWriters(t *testing.T, dir string, round, writers int) map[string]string {
+func killChildren(t *testing.T, kind, dir string, round, writers int) map[string]string {
 	t.Helper()
 	var cmds []*osexec.Cmd
 	var outs, errs []*bytes.Buffer
 	for i := range writers {
-		cmd := child(t, "writer", dir, fmt.Sprintf("writer%d-%d", round, i))
+		cmd := child(t, kind, dir, fmt.Sprintf("%s%d-%d", kind, round, i))
 		out, stderr := new(bytes.Buffer), new(bytes.Buffer)
 		cmd.Stdout, cmd.Stderr = out, stderr
 		if err := cmd.Start(); err != nil {

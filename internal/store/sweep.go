@@ -25,7 +25,7 @@ func (s *Store) sweep() {
 	for _, path := range s.glob("ingest/*") {
 		ref, err := os.ReadFile(filepath.Join(path, "ref"))
 		o, ok := ownerOf(string(ref))
-		unnamed := err != nil && youngest(path).Before(s.now().Add(-unnamedAfter)) // killed before it said whose it is
+		unnamed := (err != nil || len(ref) == 0) && youngest(path).Before(s.now().Add(-unnamedAfter)) // killed before it said whose it is
 		if unnamed || err == nil && ok && isAbandoned(s.dir, o) {
 			_ = os.RemoveAll(path)
 		}
