@@ -50,6 +50,7 @@ var parts = []struct {
 	{"many", (*bench).many},
 	{"cold", (*bench).cold},
 	{"tree", (*bench).tree},
+	{"images", (*bench).images},
 }
 
 func partNames() []string {

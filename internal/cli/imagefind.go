@@ -28,7 +28,7 @@ func (l *imageList) find(text string) ([]storedImage, error) {
 			continue
 		}
 		if len(found) > 0 && found[0].Target.Digest != im.Target.Digest {
-			return nil, usagef("%q is the beginning of several IDs, of %s and of %s; write more of it", text, found[0].label(), im.label())
+			return nil, usagef("%q is the beginning of several IDs, of %s and of %s; write more of it", text, found[0].label, im.label)
 		}
 		found = append(found, im)
 	}

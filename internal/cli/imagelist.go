@@ -30,6 +30,9 @@ type storedImage struct {
 	store.Image
 	facts *store.Facts // nil where it is damaged
 	err   error        // what is wrong with it
+
+	label           string // its name for people; its digest if it has none
+	repository, tag string // the name's parts; "<none>" for what there is not, as Docker has it
 }
 
 // storeDir is where kiln's image store is.
@@ -69,12 +72,18 @@ func (a *app) listImages(ctx context.Context) (*imageList, error) {
 		return nil, &exitError{code: codeFailed, err: err}
 	}
 	known, wrong := s.Know(ctx, all, a.tellMeasuring)
+	if len(wrong) > 0 { // some may have been removed meanwhile
+		if all, err = s.List(ctx); err != nil {
+			return nil, &exitError{code: codeFailed, err: err}
+		}
+		known, wrong = s.Know(ctx, all, a.tellMeasuring)
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	l := &imageList{store: s, known: known}
 	for _, im := range all {
-		l.images = append(l.images, storedImage{im, known.Of(im.Target.Digest), wrong[im.Target.Digest]})
+		l.images = append(l.images, newStoredImage(im, known.Of(im.Target.Digest), wrong[im.Target.Digest]))
 	}
 	return l, nil
 }
@@ -88,17 +97,9 @@ func (a *app) tellMeasuring(size int64) {
 func (a *app) tellDamage(list []storedImage) {
 	for _, im := range list {
 		if im.err != nil {
-			fmt.Fprintf(a.Err, "warning: image %s is damaged: %v; build it again, or remove it with `kiln rm %s`\n", im.label(), im.err, im.label())
+			fmt.Fprintf(a.Err, "warning: image %s is damaged: %v; build it again, or remove it with `kiln rm %s`\n", im.label, im.err, im.label)
 		}
 	}
-}
-
-// label names the image for people.
-func (im storedImage) label() string {
-	if im.Name == "" {
-		return im.Target.Digest.String()
-	}
-	return familiar(im.Name)
 }
 
 // familiar returns a full reference as people write it.
@@ -109,11 +110,6 @@ func familiar(name string) string {
 	}
 	return reference.FamiliarString(named)
 }
-
-// repository and tag are the parts of the name; "<none>" for what has none,
-// as Docker has it.
-func (im storedImage) repository() string { r, _ := splitName(im.Name); return r }
-func (im storedImage) tag() string        { _, t := splitName(im.Name); return t }
 
 const noName = "<none>"
 
@@ -127,6 +123,19 @@ func splitName(name string) (repository, tag string) {
 		tag = t.Tag()
 	}
 	return reference.FamiliarName(named), tag
+}
+
+func newStoredImage(im store.Image, facts *store.Facts, err error) storedImage {
+	out := storedImage{Image: im, facts: facts, err: err, label: im.Target.Digest.String()}
+	out.repository, out.tag = splitName(im.Name)
+	switch {
+	case im.Name == "":
+	case out.tag == noName:
+		out.label = out.repository
+	default:
+		out.label = out.repository + ":" + out.tag
+	}
+	return out
 }
 
 // variants are the image's platforms; one that says nothing where the image

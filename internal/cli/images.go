@@ -212,7 +212,7 @@ func (l *imageList) sort(list []chosenImage, o imageOrder) {
 		"target":  func(a, b chosenImage) int { return strings.Compare(a.BuiltAs, b.BuiltAs) },
 	}[o.key]
 	slices.SortStableFunc(list, func(a, b chosenImage) int {
-		order := cmp.Or(compare(a, b), strings.Compare(a.label(), b.label()), cmp.Compare(a.variant, b.variant))
+		order := cmp.Or(compare(a, b), strings.Compare(a.label, b.label), cmp.Compare(a.variant, b.variant))
 		if o.reverse {
 			return -order
 		}
@@ -246,10 +246,10 @@ func (l *imageList) rows(list []chosenImage, o imagesOptions, now time.Time) []i
 			stored = c.storedSize() // the index and its attestations are this platform's
 		}
 		rows = append(rows, imageRow{
-			Repository: c.repository(), Tag: c.tag(), ID: shortID(v.ID, o.noTrunc), Digest: c.storedImage.Target.Digest.String(),
+			Repository: c.repository, Tag: c.tag, ID: shortID(v.ID, o.noTrunc), Digest: c.storedImage.Target.Digest.String(),
 			Platform: cmp.Or(v.Platform, "-"), CreatedSince: humanAge(created, now), CreatedAt: created.Format("2006-01-02 15:04:05 -0700 MST"),
 			Size: humanSize(l.sizeOf(c)), StoredSize: humanSize(stored), Target: cmp.Or(c.BuiltAs, "-"), Definition: c.Definition,
-			Name: c.label(), MediaType: c.storedImage.Target.MediaType, StoredSince: humanAge(c.Stored, now),
+			Name: c.label, MediaType: c.storedImage.Target.MediaType, StoredSince: humanAge(c.Stored, now),
 		})
 	}
 	return rows
@@ -299,8 +299,7 @@ func plural(n int) string {
 func (l *imageList) nearName(name string) string {
 	var names []string
 	for _, im := range l.images {
-		repository, tag := splitName(im.Name)
-		names = append(names, repository, repository+":"+tag)
+		names = append(names, im.repository, im.label)
 	}
 	if near := config.Nearest(name, names); near != "" {
 		return fmt.Sprintf(" (did you mean %q?)", near)
@@ -365,7 +364,7 @@ func (l *imageList) entry(im storedImage) imageEntry {
 		Target: im.BuiltAs, Definition: im.Definition, StoredSize: im.storedSize(), Platforms: []imagePlatform{},
 	}
 	if im.Name != "" {
-		e.Repository, e.Tag = splitName(im.Name)
+		e.Repository, e.Tag = im.repository, im.tag
 	}
 	if im.err != nil {
 		e.Problem = im.err.Error()

@@ -120,7 +120,7 @@ func (l *imageList) removable(arg string, force bool) ([]storedImage, error) {
 	}
 	var names []string
 	for _, im := range found {
-		names = append(names, im.label())
+		names = append(names, im.label)
 	}
 	return nil, &exitError{code: codeFailed, err: fmt.Errorf("%s has %d names (%s); remove them by name, or all with --force", arg, len(names), strings.Join(names, ", "))}
 }
