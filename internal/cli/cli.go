@@ -135,7 +135,7 @@ started; 3 no builder could be reached, or it was lost; 130 interrupted.`,
 	root.AddCommand(
 		buildCommand(a), planCommand(a), listCommand(a), checkCommand(a), engineCommand(a),
 		versionCommand(a), completionCommand(a), reportCommand(a), whyRebuiltCommand(a), fmtCommand(a), explainCommand(a),
-		imagesCommand(a), rmCommand(a), storeCommand(a), tagCommand(a),
+		imagesCommand(a), inspectCommand(a), historyCommand(a), rmCommand(a), storeCommand(a), tagCommand(a),
 	)
 	root.AddCommand(pushCommand(a), saveCommand(a), importCommand(a))
 	root.AddCommand(graphCommand(a), depsCommand(a), rdepsCommand(a), whyCommand(a))
