@@ -139,6 +139,7 @@ started; 3 no builder could be reached, or it was lost; 130 interrupted.`,
 	)
 	root.AddCommand(pushCommand(a), saveCommand(a), importCommand(a))
 	root.AddCommand(graphCommand(a), depsCommand(a), rdepsCommand(a), whyCommand(a))
+	root.AddCommand(buildersCommand(a))
 	root.AddCommand(helpTopics(a)...)
 	return root
 }

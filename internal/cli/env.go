@@ -40,7 +40,7 @@ var builderVariables = []reference.Variable{
 	{Name: "DOCKER_CERT_PATH", Topic: "The builder", Doc: "directory with ca.pem, cert.pem and key.pem for it", Default: "DOCKER_CONFIG"},
 	{Name: "DOCKER_CONFIG", Topic: "The builder", Doc: "directory of the Docker client's configuration, for credentials of registries and proxy settings", Default: "~/.docker"},
 	{Name: "REGISTRY_AUTH_FILE", Topic: "Registries", Doc: "file with the credentials that podman login keeps, asked after the Docker client's; then come those in XDG_RUNTIME_DIR and XDG_CONFIG_HOME"},
-	{Name: "XDG_RUNTIME_DIR", Topic: "Registries", Doc: "directory of the user's session, for containers/auth.json", Default: "/run/containers/UID, where that file is auth.json"},
+	{Name: "XDG_RUNTIME_DIR", Topic: "Registries", Doc: "directory of the user's session, for containers/auth.json, and in which `kiln builders` looks for sockets", Default: "/run/containers/UID, where that file is auth.json"},
 	{Name: "TMPDIR", Topic: "Registries", Doc: "directory for what is read of packed archives and of standard input by kiln import and its kin", Default: "/tmp"},
 	{Name: "SSH_AUTH_SOCK", Topic: "The builder", Doc: "socket of the SSH agent that targets may use"},
 	{Name: "KILN_ENGINE", Topic: "The engine", Doc: "how kiln's own BuildKit runs: shared, or in-process", Default: "shared"},
