@@ -48,14 +48,19 @@ func (s *Store) Hold(ctx context.Context, d ocispec.Descriptor) error {
 		return err
 	}
 	hold := func(ctx context.Context, d descriptor) ([]descriptor, error) {
-		there, err := s.blobs.rely(d)
+		damaged, there, err := s.blobs.touch(d)
 		if err != nil {
 			return nil, s.explain("read", err)
 		}
-		if !there {
+		if damaged || !there { // who reads it is told
 			return nil, images.ErrSkipDesc
 		}
-		return images.Children(ctx, s.blobs, stripData(d))
+		next, err := s.children(d)
+		var wrong *blobError
+		if errors.As(err, &wrong) {
+			return nil, images.ErrSkipDesc // likewise
+		}
+		return next, err
 	}
 	if !exists(s.blobs.path(d.Digest)) {
 		return fmt.Errorf("%s: %w", d.Digest, ErrNotFound)
@@ -93,12 +98,14 @@ func (o *ownContent) path(d digest.Digest) string {
 	return filepath.Join(o.dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 
+// checkedSize is up to where a blob's content is compared before it is relied
+// on: manifests and configurations, and no more than a moment.
+const checkedSize = 64 << 10
+
 // rely reports whether a blob is there, and if so keeps it. One that has not
-// the size that d tells, if it tells one, is removed. The caller is an owner.
+// the size that d tells, if it tells one, is removed, and so is a small one
+// with other content. The caller is an owner.
 func (o *ownContent) rely(d descriptor) (there bool, err error) {
-	if err := d.Digest.Validate(); err != nil {
-		return false, fmt.Errorf("digest %q: %w", d.Digest, err)
-	}
 	damaged, there, err := o.touch(d)
 	if err != nil || !damaged {
 		return there, err
@@ -110,10 +117,10 @@ func (o *ownContent) rely(d descriptor) (there bool, err error) {
 	defer unlock()
 	path := o.path(d.Digest)
 	st, err := os.Stat(path)
-	if err == nil && st.Size() == d.Size { // another has written it anew meanwhile
-		return true, nil
-	}
 	if err == nil {
+		if !o.differs(d, st.Size()) { // another has written it anew meanwhile
+			return true, nil
+		}
 		err = os.Remove(path)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -122,8 +129,11 @@ func (o *ownContent) rely(d descriptor) (there bool, err error) {
 	return false, err
 }
 
-// touch sets a blob's time to now, if it is there.
+// touch sets a blob's time to now, if it is there and not seen to be damaged.
 func (o *ownContent) touch(d descriptor) (damaged, there bool, err error) {
+	if err := d.Digest.Validate(); err != nil {
+		return false, false, fmt.Errorf("digest %q: %w", d.Digest, err)
+	}
 	l := flock.New(o.guard)
 	if err := l.RLock(); err != nil && !isReadOnly(err) {
 		return false, false, err
@@ -136,13 +146,26 @@ func (o *ownContent) touch(d descriptor) (damaged, there bool, err error) {
 		return false, false, nil
 	case err != nil:
 		return false, false, err
-	case d.Size > 0 && st.Size() != d.Size:
+	case o.differs(d, st.Size()):
 		return true, false, nil
 	}
 	if err := os.Chtimes(path, now, now); err != nil && !isReadOnly(err) {
 		return false, false, err
 	}
 	return false, true, nil
+}
+
+// differs reports whether a blob that is there, with a size, is seen at a
+// glance not to be what d says.
+func (o *ownContent) differs(d descriptor, size int64) bool {
+	if d.Size > 0 && size != d.Size {
+		return true
+	}
+	if size > checkedSize || !d.Digest.Algorithm().Available() {
+		return false
+	}
+	text, err := os.ReadFile(o.path(d.Digest))
+	return err == nil && d.Digest.Algorithm().FromBytes(text) != d.Digest
 }
 
 // guarded takes the lock under which blobs are removed.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -86,8 +87,10 @@ func (s *Store) alone(ctx context.Context, do func() error) error {
 		return s.explain("write", err)
 	}
 	defer unlock()
-	if err := do(); err != nil {
-		return s.explain("write", err)
+	err = do()
+	var damaged *blobError
+	if err == nil || errors.As(err, &damaged) { // which says it all
+		return err
 	}
-	return nil
+	return s.explain("write", err)
 }
