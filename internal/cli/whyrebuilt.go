@@ -285,8 +285,8 @@ var causeTexts = map[runs.CauseKind]string{
 	runs.CauseNoCache:    "the cache was not to be used (--no-cache, no-cache or no-cache-filter)",
 	runs.CauseBuilder:    "it was built elsewhere before, with another cache\nwas BEFORE\nis  NOW",
 	runs.CauseFirst:      "no run before is recorded",
-	runs.CauseCache: "nothing that it is made of has changed: the cache no longer has it. It was pruned (kiln engine prune),\n" +
-		"grew beyond its limit (KILN_ENGINE_CACHE), or the builder was reset. A secret is no part of it",
+	runs.CauseCache: "nothing that it is made of has changed: the cache no longer has it. It was pruned, or made room for\n" +
+		"newer results (KILN_ENGINE_CACHE), or the builder was reset",
 }
 
 // causeText says what a cause is, for people.

@@ -182,7 +182,8 @@ func shortened(recipes []exec.Recipe) []exec.Recipe {
 
 // newID names a run by its beginning, so that names sort by time.
 func newID(began time.Time) string {
-	return fmt.Sprintf("%s-%04x", began.UTC().Format("20060102-150405"), rand.N(1<<16))
+	began = began.UTC()
+	return fmt.Sprintf("%s-%03d%03x", began.Format("20060102-150405"), began.Nanosecond()/int(time.Millisecond), rand.N(1<<12))
 }
 
 // smallest is the difference of two clocks that is put right.

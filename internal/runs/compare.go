@@ -292,7 +292,7 @@ func (c *comparison) counterpart(r *exec.Recipe) *exec.Recipe {
 
 // likeness says how sure it is that two steps have the same place; 0 is not.
 func (c *comparison) likeness(r, old *exec.Recipe) int {
-	if r.Kind != old.Kind || isSource(r.Kind) {
+	if r.Kind != old.Kind || isSource(r.Kind) || r.Command != old.Command && c.stays(old) {
 		return 0
 	}
 	n := 0
@@ -315,6 +315,15 @@ func (c *comparison) likeness(r, old *exec.Recipe) int {
 		n++
 	}
 	return n
+}
+
+// stays reports whether a step of the run before is in this run, too.
+func (c *comparison) stays(old *exec.Recipe) bool {
+	stage, _ := placeOf(c.before.steps[old.Digest])
+	return slices.ContainsFunc(c.now.recipes, func(r *exec.Recipe) bool {
+		now, _ := placeOf(c.now.steps[r.Digest])
+		return r.Kind == old.Kind && r.Command == old.Command && now == stage
+	})
 }
 
 // placeOf reads stage and number of "[linux/amd64 build 2/5] RUN make".

@@ -30,7 +30,10 @@ func (d *differ) recipe(r, old *exec.Recipe, where string) {
 	d.seen[r.Digest] = true
 	before := len(d.found)
 	d.itself(r, old, where)
-	d.inputs(r, old, where)
+	d.sources(r, old, where)
+	if len(d.found) == before { // what comes before was there, so it tells only where nothing else does
+		d.steps(r, old)
+	}
 	if len(d.found) == before && len(d.touched) == 0 && r.Check != old.Check && r.Check != "" && old.Check != "" && r.Kind != exec.RecipeImage && r.Kind != exec.RecipeLocal {
 		d.add(Cause{Kind: CauseHidden, Step: where})
 	}
@@ -95,31 +98,42 @@ func valuesOf(list []string) map[string]string {
 	return out
 }
 
-// inputs compares what two steps read, one by one.
-func (d *differ) inputs(r, old *exec.Recipe, where string) {
+// sources compares the directories, images and addresses that two steps read.
+func (d *differ) sources(r, old *exec.Recipe, where string) {
 	if len(r.Inputs) != len(old.Inputs) && r.Command == old.Command {
 		d.add(Cause{Kind: CauseInput, Step: where})
 		return
 	}
-	for i := range min(len(r.Inputs), len(old.Inputs)) {
-		in, was := r.Inputs[i], old.Inputs[i]
-		from, oldFrom := d.c.now.byStep[in.Step], d.c.before.byStep[was.Step]
+	d.each(r, old, func(in exec.RecipeInput, from, was *exec.Recipe) {
 		switch {
-		case from == nil || oldFrom == nil:
-		case from.Kind != oldFrom.Kind:
-			d.add(Cause{Kind: CauseInput, Before: nameOf(d.c.before, oldFrom), Now: nameOf(d.c.now, from), Step: where})
+		case from.Kind != was.Kind:
+			d.add(Cause{Kind: CauseInput, Before: nameOf(d.c.before, was), Now: nameOf(d.c.now, from), Step: where})
 		case from.Kind == exec.RecipeLocal:
-			d.files(in, from, oldFrom, where)
+			d.files(in, from, was, where)
+		case from.Source == was.Source:
 		case from.Kind == exec.RecipeImage:
-			if from.Source != oldFrom.Source {
-				d.add(Cause{Kind: CauseBase, Name: imageName(from), Before: oldFrom.Source, Now: from.Source, Step: where})
-			}
+			d.add(Cause{Kind: CauseBase, Name: imageName(from), Before: was.Source, Now: from.Source, Step: where})
 		case isSource(from.Kind):
-			if from.Source != oldFrom.Source {
-				d.add(Cause{Kind: CauseSource, Name: from.Source, Before: oldFrom.Source, Now: from.Source, Step: where})
-			}
-		default:
-			d.recipe(from, oldFrom, nameOf(d.c.now, from))
+			d.add(Cause{Kind: CauseSource, Name: from.Source, Before: was.Source, Now: from.Source, Step: where})
+		}
+	})
+}
+
+// steps compares the steps that two steps read.
+func (d *differ) steps(r, old *exec.Recipe) {
+	d.each(r, old, func(_ exec.RecipeInput, from, was *exec.Recipe) {
+		if from.Kind == was.Kind && !isSource(from.Kind) {
+			d.recipe(from, was, nameOf(d.c.now, from))
+		}
+	})
+}
+
+// each calls fn for what both steps read.
+func (d *differ) each(r, old *exec.Recipe, fn func(in exec.RecipeInput, from, was *exec.Recipe)) {
+	for i := range min(len(r.Inputs), len(old.Inputs)) {
+		from, was := d.c.now.byStep[r.Inputs[i].Step], d.c.before.byStep[old.Inputs[i].Step]
+		if from != nil && was != nil {
+			fn(r.Inputs[i], from, was)
 		}
 	}
 }

@@ -28,7 +28,7 @@ const Version = 1
 // time was not reached.
 type Run struct {
 	Version    int           `json:"version"`
-	ID         string        `json:"id"`                   // time and four random digits: "20261123-131502-7f3a"; sorts by time
+	ID         string        `json:"id"`                   // time to the millisecond and three random digits: "20261123-131502-1257f3"; sorts by time
 	Kiln       string        `json:"kiln,omitempty"`       // version
 	Definition string        `json:"definition,omitempty"` // absolute directory of the first build file, or URL it was fetched from
 	Files      []string      `json:"files,omitempty"`      // build files, as they were named
