@@ -15,17 +15,7 @@ import (
 // kiln, and again with a full provenance, for which the daemon's own frontend
 // reads the Dockerfiles. But for the provenance, the images are the same.
 func TestDigests(t *testing.T) {
-	for _, tt := range []struct {
-		dir  string
-		args []string
-		want int // images
-	}{
-		{"hello", []string{"hello"}, 1},
-		{"scratch", []string{"shop", "--allow", "fs.read=../../bin"}, 6},
-		{"python-web", []string{"-f", "build.hcl", "-f", "offline.hcl", "--allow", "fs.read=*", "web"}, 1},
-		{"monorepo", offline("tools"+golang, "python-base-*"+python), 12},
-		{"release", offline("greet-*" + golang), 3},
-	} {
+	for _, tt := range everyExample() {
 		t.Run(tt.dir, func(t *testing.T) {
 			dir := filepath.Join("examples", tt.dir)
 			plain := manifests(t, build(t, dir, tt.args...))
@@ -37,6 +27,24 @@ func TestDigests(t *testing.T) {
 				t.Errorf("%d images were compared, want %d: %v", len(plain), tt.want, plain)
 			}
 		})
+	}
+}
+
+// An example is one of the directories here, and the arguments that build it
+// without a registry.
+type example struct {
+	dir  string
+	args []string
+	want int // images
+}
+
+func everyExample() []example {
+	return []example{
+		{"hello", []string{"hello"}, 1},
+		{"scratch", []string{"shop", "--allow", "fs.read=../../bin"}, 6},
+		{"python-web", []string{"-f", "build.hcl", "-f", "offline.hcl", "--allow", "fs.read=*", "web"}, 1},
+		{"monorepo", offline("tools"+golang, "python-base-*"+python), 12},
+		{"release", offline("greet-*" + golang), 3},
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
@@ -136,7 +137,7 @@ func newForeseer(ctx context.Context, g *graph.Graph, o ForeseeOptions) (*forese
 // look runs the frontend for one target.
 func (f *foreseer) look(v *view) {
 	j := v.j
-	if err := f.s.prepareStores(j); err != nil {
+	if err := f.s.foreseeImages(j); err != nil {
 		v.Err = err
 		return
 	}
@@ -178,6 +179,20 @@ func (f *foreseer) look(v *view) {
 			return nil
 		})
 	}
+}
+
+// foreseeImages finds the images of layouts that a job reads. Those of kiln's
+// store are not looked up.
+func (s *Solver) foreseeImages(j *job) error {
+	for _, l := range j.req.Layouts {
+		if err := s.prepareLayout(j, l); err != nil {
+			return fmt.Errorf("context %q: %w", l.Name, err)
+		}
+	}
+	for _, c := range j.req.FromStore {
+		j.readStored(c.Name, ocispec.Descriptor{Digest: digest.FromString(c.Ref)}) // any will do
+	}
+	return nil
 }
 
 // doubts ends a view with what it does not know.
@@ -230,17 +245,20 @@ func (f *foreseer) result() *Foresight {
 		v.Dockerfile.Frontend = v.frontend()
 		var own uploads
 		for _, src := range v.asks {
-			own.add(v, src)
-			if !v.j.frontend() {
-				all.add(v, f.shared(v, src))
+			if v.j.frontend() {
+				own.add(v, src, all.add(v, src, nil))
+			} else {
+				own.add(v, src, all.add(v, f.shared(v, src), nil))
+			}
+		}
+		if v.j.checked { // and once more, if the registry lacks it
+			for _, src := range v.asks {
+				all.add(v, src, nil)
 			}
 		}
 		if v.j.frontend() || v.j.checked { // the daemon's frontend reads what it needs itself
-			for _, src := range slices.Concat(v.gw.reads, v.asks) {
-				all.add(v, src)
-			}
 			for _, src := range v.gw.reads {
-				own.add(v, src)
+				own.add(v, src, all.add(v, src, nil))
 			}
 		}
 		v.Asks = own.sorted()
@@ -268,6 +286,9 @@ type Upload struct {
 	Targets []string // that read it, in the order of the graph
 	// ID is the same for uploads of the same files.
 	ID string
+	// In is, of what a target asks for, the upload of the run that holds it;
+	// of an upload of the run, that itself.
+	In *Upload
 
 	include []string // as Exclude, for what is taken
 	dir     *localDir
@@ -279,16 +300,20 @@ type uploads struct {
 	list  []*Upload
 }
 
-// add notes that a target reads a source.
-func (u *uploads) add(v *view, src localSource) {
+// add notes that a target reads a source, which lies in another upload or, if
+// that is nil, in none but its own.
+func (u *uploads) add(v *view, src localSource, in *Upload) *Upload {
 	dir := v.j.mounts[src.mount]
 	if dir == nil {
-		return
+		return nil
 	}
 	key := strings.Join([]string{dir.name, src.attrs[pb.AttrFollowPaths], src.attrs[pb.AttrExcludePatterns], src.attrs[pb.AttrIncludePatterns]}, "\x00")
 	up := u.byKey[key]
 	if up == nil {
 		up = &Upload{Mount: strings.TrimPrefix(src.mount, "_"), Dir: dir.root, Paths: src.follow(), dir: dir, ID: key}
+		if up.In = in; in == nil {
+			up.In = up
+		}
 		up.Exclude, _ = patternsIn(src.attrs[pb.AttrExcludePatterns]) // the frontend in kiln wrote them
 		up.include, _ = patternsIn(src.attrs[pb.AttrIncludePatterns])
 		if u.byKey == nil {
@@ -297,9 +322,10 @@ func (u *uploads) add(v *view, src localSource) {
 		u.byKey[key] = up
 		u.list = append(u.list, up)
 	}
-	if !slices.Contains(up.Targets, v.Target) {
+	if n := len(up.Targets); n == 0 || up.Targets[n-1] != v.Target {
 		up.Targets = append(up.Targets, v.Target)
 	}
+	return up
 }
 
 func (u *uploads) sorted() []*Upload {
@@ -332,29 +358,24 @@ func (u *Upload) Walk(ctx context.Context, fn func(path string, size int64) erro
 	})
 }
 
-// Parts returns uploads of one path each that hold the same files together,
-// each once, or u itself where that is not sure.
-func (u *Upload) Parts() []*Upload {
+// Plain returns the paths if none is a pattern or a link, without those that
+// lie in another; plain is false where that is not so.
+func (u *Upload) Plain() (paths []string, plain bool) {
 	elems, plain := plainPaths(u.Dir, u.Paths)
-	if !plain || len(u.Paths) < 2 {
-		return []*Upload{u}
+	if !plain {
+		return nil, false
 	}
-	var paths []string
+	var all []string
 	for _, e := range elems {
-		paths = append(paths, strings.Join(e, "/"))
+		all = append(all, strings.Join(e, "/"))
 	}
-	slices.SortFunc(paths, func(a, b string) int { return strings.Compare(a+"/", b+"/") })
-	var out []*Upload
-	for _, p := range paths {
-		if n := len(out); n > 0 && strings.HasPrefix(p+"/", out[n-1].Paths[0]+"/") {
-			continue // it lies in the one before
+	slices.SortFunc(all, func(a, b string) int { return strings.Compare(a+"/", b+"/") })
+	for _, p := range all {
+		if n := len(paths); n == 0 || !strings.HasPrefix(p+"/", paths[n-1]+"/") {
+			paths = append(paths, p)
 		}
-		part := *u
-		part.Paths = []string{p}
-		part.ID = strings.Join([]string{"part", u.dir.name, p, fmt.Sprint(u.Exclude, u.include)}, "\x00")
-		out = append(out, &part)
 	}
-	return out
+	return paths, true
 }
 
 // noStore stands for kiln's store where none is opened.

@@ -45,9 +45,14 @@ func (s *Solver) preparePolicies(g *graph.Graph) error {
 	}
 	for _, n := range g.Nodes() {
 		j := s.jobs[n.Name()]
+		if j == nil {
+			continue // it could not be lowered, see foresee.go
+		}
 		var files []string
 		for _, m := range n.Needs {
-			files = append(files, s.jobs[m.Name()].req.Policies...)
+			if need := s.jobs[m.Name()]; need != nil {
+				files = append(files, need.req.Policies...)
+			}
 		}
 		for _, file := range j.req.Policies {
 			if !slices.Contains(files, file) {

@@ -36,6 +36,30 @@ type shares struct {
 type union struct {
 	all   bool
 	paths map[string]bool
+	text  string // the paths as an attribute has them; "" until it is asked for
+}
+
+// with returns, as an attribute has it, the union and further paths.
+func (u *union) with(follow []string) string {
+	paths := u.paths
+	if slices.ContainsFunc(follow, func(p string) bool { return !u.paths[p] }) {
+		paths = maps.Clone(u.paths)
+		for _, p := range follow {
+			paths[p] = true
+		}
+	} else if u.text != "" {
+		return u.text
+	}
+	text := pathsText(slices.Sorted(maps.Keys(paths)))
+	if len(paths) == len(u.paths) {
+		u.text = text
+	}
+	return text
+}
+
+func pathsText(paths []string) string {
+	text, _ := json.Marshal(paths) // strings always encode
+	return string(text)
 }
 
 // A localSource is a local source as a frontend wrote it.
@@ -71,6 +95,7 @@ func (s *shares) add(src localSource, dir *localDir) {
 		s.unions[src.key(dir)] = u
 	}
 	follow := src.follow()
+	u.text = ""
 	u.all = u.all || len(follow) == 0
 	for _, p := range follow {
 		u.paths[p] = true
@@ -88,21 +113,14 @@ func (s *shares) rewrite(src localSource, dir *localDir, session string) (identi
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	follow := src.follow()
-	if u := s.unions[src.key(dir)]; u != nil {
-		if u.all {
-			follow = nil
-		} else if follow != nil {
-			all := maps.Clone(u.paths)
-			for _, p := range follow {
-				all[p] = true
-			}
-			follow = slices.Sorted(maps.Keys(all))
-		}
-	}
 	delete(attrs, pb.AttrFollowPaths)
-	if follow != nil {
-		text, _ := json.Marshal(follow)
-		attrs[pb.AttrFollowPaths] = string(text)
+	u := s.unions[src.key(dir)]
+	switch {
+	case follow == nil || u != nil && u.all:
+	case u == nil:
+		attrs[pb.AttrFollowPaths] = pathsText(follow)
+	default:
+		attrs[pb.AttrFollowPaths] = u.with(follow)
 	}
 	return localPrefix + dir.name, attrs
 }

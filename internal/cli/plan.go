@@ -183,12 +183,7 @@ func (a *app) ownBuilder(b builderFlags) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for _, c := range choices {
-		if c.addr != "" {
-			return false, nil
-		}
-	}
-	return true, nil
+	return !slices.ContainsFunc(choices, func(c builderChoice) bool { return c.addr != "" || c.docker != nil }), nil
 }
 
 // planProblems is what a build would tell before it begins.

@@ -15,8 +15,8 @@ import (
 )
 
 // How much is sent. Files are counted by walking directories as the sender
-// does. What several targets read is walked once: by upload, and where
-// uploads differ in their paths only, by path.
+// does, each upload of the run once. What a target asks for of it is summed up
+// from that, where its paths are plain.
 
 // MostFiles is how many files of an upload are counted before counting ends.
 const MostFiles = 250_000
@@ -32,17 +32,25 @@ type Counting struct {
 // A counter counts for one plan.
 type counter struct {
 	Counting
-	known map[string]*counted
+	known map[string]*counted // by upload
 	total int64
 }
 
 // counted are the files of an upload.
 type counted struct {
+	share
+	list  []File
+	sizes map[string]int64    // bytes of files, by path
+	dirs  map[string]Weight   // directories, with all that is below them
+	inner map[string][]Weight // the directories in one, "." is the whole
+	err   error
+}
+
+// A share is a part of what is sent.
+type share struct {
 	files, bytes int64
 	atLeast      bool
-	dirs         map[string]Weight // by directory, with all that is below it
-	list         []File
-	err          error
+	heavy        []Weight // directories that may be worth telling; none lies in another
 }
 
 // errEnough ends a walk.
@@ -51,38 +59,19 @@ var errEnough = errors.New("enough was counted")
 // tickEvery is after how many files Tick is called.
 const tickEvery = 1000
 
-// of counts the files of an upload.
-func (c *counter) of(ctx context.Context, u *buildkit.Upload) *counted {
+// whole counts the files of an upload.
+func (c *counter) whole(ctx context.Context, u *buildkit.Upload) *counted {
 	if known := c.known[u.ID]; known != nil {
 		return known
 	}
-	parts := u.Parts()
-	if len(parts) == 1 {
-		return c.walk(ctx, parts[0], false)
-	}
-	out := &counted{dirs: map[string]Weight{}}
-	for _, p := range parts {
-		out.add(c.of(ctx, p))
-	}
+	out := &counted{sizes: map[string]int64{}}
 	c.known[u.ID] = out
-	return out
-}
-
-// walk counts, and keeps the names if it is to.
-func (c *counter) walk(ctx context.Context, u *buildkit.Upload, keep bool) *counted {
-	if known := c.known[u.ID]; known != nil {
-		return known
-	}
-	out := &counted{dirs: map[string]Weight{}}
 	err := u.Walk(ctx, func(name string, size int64) error {
-		if c.Most > 0 && out.files >= c.Most {
+		if c.Most > 0 && int64(len(out.list)) >= c.Most {
 			out.atLeast = true
 			return errEnough
 		}
-		out.file(name, size)
-		if keep {
-			out.list = append(out.list, File{name, size})
-		}
+		out.list = append(out.list, File{name, size})
 		if c.total++; c.total%tickEvery == 0 && c.Tick != nil {
 			c.Tick(c.total)
 		}
@@ -91,101 +80,122 @@ func (c *counter) walk(ctx context.Context, u *buildkit.Upload, keep bool) *coun
 	if err != nil && !errors.Is(err, errEnough) {
 		out.err = fmt.Errorf("count the files of %s: %w", c.Name(u.Dir), err)
 	}
-	c.known[u.ID] = out
+	out.sum()
 	return out
 }
 
-// file takes a file.
-func (n *counted) file(name string, size int64) {
-	n.files++
-	n.bytes += size
-	for dir := path.Dir(name); dir != "." && dir != "/"; dir = path.Dir(dir) {
-		w := n.dirs[dir]
-		n.dirs[dir] = Weight{dir, w.Files + 1, w.Bytes + size}
+// part counts what a target asks for of an upload of the run.
+func (c *counter) part(ctx context.Context, u *buildkit.Upload) share {
+	paths, plain := u.Plain()
+	if u.In == nil || u.In.ID == u.ID || !plain {
+		return c.whole(ctx, u).share
+	}
+	in := c.whole(ctx, u.In)
+	out := share{atLeast: in.atLeast}
+	for _, p := range paths {
+		if size, ok := in.sizes[p]; ok {
+			out.files++
+			out.bytes += size
+			continue
+		}
+		w := in.dirs[p] // none: all of it is left out
+		out.files += w.Files
+		out.bytes += w.Bytes
+		if w.Files > 0 {
+			out.heavy = append(out.heavy, in.descend(w))
+		}
+	}
+	return out
+}
+
+// sum fills in what follows from the list.
+func (n *counted) sum() {
+	n.dirs, n.inner = map[string]Weight{}, map[string][]Weight{}
+	for _, f := range n.list {
+		n.sizes[f.Path] = f.Bytes
+		n.files++
+		n.bytes += f.Bytes
+		for dir := path.Dir(f.Path); dir != "."; dir = path.Dir(dir) {
+			w := n.dirs[dir]
+			n.dirs[dir] = Weight{dir, w.Files + 1, w.Bytes + f.Bytes}
+		}
+	}
+	for _, dir := range slices.Sorted(maps.Keys(n.dirs)) {
+		n.inner[path.Dir(dir)] = append(n.inner[path.Dir(dir)], n.dirs[dir])
+	}
+	for _, w := range n.inner["."] {
+		n.heavy = append(n.heavy, n.descend(w))
 	}
 }
 
-// add takes the files of another upload, which are others.
-func (n *counted) add(o *counted) {
-	n.files += o.files
-	n.bytes += o.bytes
-	n.atLeast = n.atLeast || o.atLeast
-	n.err = cmp.Or(n.err, o.err)
-	for dir, w := range o.dirs {
-		have := n.dirs[dir]
-		n.dirs[dir] = Weight{dir, have.Files + w.Files, have.Bytes + w.Bytes}
+// descend returns the directory in one that has nearly all of its bytes, if
+// there is such a one, and else that itself.
+func (n *counted) descend(w Weight) Weight {
+	for {
+		i := slices.IndexFunc(n.inner[w.Dir], func(in Weight) bool { return in.Bytes*10 >= w.Bytes*9 })
+		if i < 0 {
+			return w
+		}
+		w = n.inner[w.Dir][i]
 	}
 }
 
-// under returns the files with their directories in another.
-func (n *counted) under(dir string) *counted {
+// together returns what several uploads of one directory come to: a file that
+// is in two of them is sent once.
+func together(all []*counted) share {
+	if len(all) == 1 {
+		return all[0].share
+	}
+	out := &counted{sizes: map[string]int64{}}
+	for _, n := range all {
+		out.atLeast = out.atLeast || n.atLeast
+		for _, f := range n.list {
+			if _, ok := out.sizes[f.Path]; !ok {
+				out.sizes[f.Path] = f.Bytes
+				out.list = append(out.list, f)
+			}
+		}
+	}
+	out.sum()
+	return out.share
+}
+
+// add takes another share, of other files.
+func (s *share) add(o share) {
+	s.files += o.files
+	s.bytes += o.bytes
+	s.atLeast = s.atLeast || o.atLeast
+	s.heavy = append(s.heavy, o.heavy...)
+}
+
+// under returns the share with its directories in another, which is told in
+// place of them if it is small.
+func (s share) under(dir string) share {
 	if dir == "." {
-		return n
+		return s
 	}
-	out := *n
-	out.dirs = map[string]Weight{dir: {dir, n.files, n.bytes}}
-	for name, w := range n.dirs {
-		w.Dir = path.Join(dir, name)
-		out.dirs[w.Dir] = w
+	heavy := []Weight{{dir, s.files, s.bytes}}
+	if len(s.heavy) == 1 && s.heavy[0].Bytes*10 >= s.bytes*9 {
+		heavy[0].Dir = path.Join(dir, s.heavy[0].Dir)
 	}
-	return &out
-}
-
-func (n *counted) amount() Amount {
-	return Amount{Files: n.files, Bytes: n.bytes, AtLeast: n.atLeast, Heaviest: n.heaviest()}
+	s.heavy = heavy
+	return s
 }
 
 // mostHeavy is how many directories are named.
 const mostHeavy = 3
 
-// heaviest returns the directories with most of the bytes. None lies in
-// another; one that has nearly all of its bytes in a directory of its own is
-// told as that.
-func (n *counted) heaviest() []Weight {
-	var tops []Weight
-	inner := map[string][]Weight{}
-	for _, dir := range slices.Sorted(maps.Keys(n.dirs)) {
-		parent := path.Dir(dir)
-		if _, ok := n.dirs[parent]; ok {
-			inner[parent] = append(inner[parent], n.dirs[dir])
-		} else {
-			tops = append(tops, n.dirs[dir])
+func (s share) amount() Amount {
+	out := Amount{Files: s.files, Bytes: s.bytes, AtLeast: s.atLeast}
+	for _, w := range s.heavy {
+		if w.Bytes*50 >= s.bytes && w.Bytes > 0 { // else it does not matter
+			out.Heaviest = append(out.Heaviest, w)
 		}
 	}
-	var out []Weight
-	for _, w := range tops {
-		for {
-			i := slices.IndexFunc(inner[w.Dir], func(in Weight) bool { return in.Bytes*10 >= w.Bytes*9 })
-			if i < 0 {
-				break
-			}
-			w = inner[w.Dir][i]
-		}
-		if w.Bytes*50 >= n.bytes && w.Bytes > 0 { // else it does not matter
-			out = append(out, w)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b Weight) int { return cmp.Compare(b.Bytes, a.Bytes) })
-	return out[:min(len(out), mostHeavy)]
-}
-
-// together returns what several uploads of one directory come to: a file that
-// is in two of them is sent once.
-func together(all []*counted) *counted {
-	if len(all) == 1 {
-		return all[0]
-	}
-	out := &counted{dirs: map[string]Weight{}}
-	seen := map[string]bool{}
-	for _, n := range all {
-		out.atLeast = out.atLeast || n.atLeast
-		for _, f := range n.list {
-			if !seen[f.Path] {
-				seen[f.Path] = true
-				out.file(f.Path, f.Bytes)
-			}
-		}
-	}
+	slices.SortStableFunc(out.Heaviest, func(a, b Weight) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), strings.Compare(a.Dir, b.Dir))
+	})
+	out.Heaviest = out.Heaviest[:min(len(out.Heaviest), mostHeavy)]
 	return out
 }
 

@@ -193,17 +193,11 @@ func (m *maker) contexts(t *config.Target) []Context {
 	return out
 }
 
-// storePrefix is the beginning of an image in kiln's store.
-const storePrefix = "store://"
-
 func (m *maker) context(name string, from config.Source) Context {
 	c := Context{Name: name, Type: "local", From: from.String()}
 	switch s := from.(type) {
 	case config.Local:
 		c.From = strings.TrimPrefix(s.Path, "cwd://")
-		if rest, ok := strings.CutPrefix(s.Path, storePrefix); ok {
-			c.Type, c.From = "store", rest
-		}
 	case config.Remote:
 		c.Type = "url"
 		if config.IsGit(s.URL) {
@@ -215,9 +209,8 @@ func (m *maker) context(name string, from config.Source) Context {
 		c.Type, c.From = "target", s.Target
 	case config.Layout:
 		c.Type, c.From = "oci-layout", s.Ref
-	}
-	if rest, ok := strings.CutPrefix(c.From, storePrefix); ok {
-		c.Type, c.From = "store", rest
+	case config.Stored:
+		c.Type, c.From = "store", s.Ref
 	}
 	c.From = m.shown(c.From)
 	return c
@@ -300,11 +293,11 @@ func (m *maker) count(ctx context.Context, p *Plan) []error {
 	for _, u := range m.Foresight.Uploads {
 		byDir[u.Dir] = append(byDir[u.Dir], u)
 	}
-	whole := &counted{dirs: map[string]Weight{}}
+	whole := share{}
 	for _, dir := range slices.Sorted(maps.Keys(byDir)) {
 		var all []*counted
 		for _, u := range byDir[dir] {
-			n := c.walk(ctx, u, c.List || len(byDir[dir]) > 1)
+			n := c.whole(ctx, u)
 			all = append(all, n)
 			up := Upload{Dir: relative(m.Dir, dir), Targets: u.Targets, Amount: n.amount()}
 			if c.List {
@@ -312,7 +305,7 @@ func (m *maker) count(ctx context.Context, p *Plan) []error {
 			}
 			p.Sends.Uploads = append(p.Sends.Uploads, up)
 		}
-		whole.add(together(all).under(relative(m.Dir, dir)))
+		whole.add(together(all))
 	}
 	p.Sends.Amount = whole.amount()
 	p.Sends.Heaviest = nil // each upload has its own
@@ -320,8 +313,7 @@ func (m *maker) count(ctx context.Context, p *Plan) []error {
 		if o.Request == nil || o.Err != nil {
 			continue
 		}
-		n := m.asked(ctx, c, o)
-		a := n.amount()
+		a := m.asked(ctx, c, o).amount()
 		p.Targets[i].Sends = &a
 	}
 	var errs []error
@@ -335,31 +327,20 @@ func (m *maker) count(ctx context.Context, p *Plan) []error {
 
 // asked is what a target alone asks for. Directories are told apart if there
 // are several.
-func (m *maker) asked(ctx context.Context, c *counter, o *buildkit.Outlook) *counted {
-	var dirs []string
+func (m *maker) asked(ctx context.Context, c *counter, o *buildkit.Outlook) share {
+	byDir := map[string]share{}
 	for _, u := range o.Asks {
-		if !slices.Contains(dirs, u.Dir) {
-			dirs = append(dirs, u.Dir)
-		}
+		s := byDir[u.Dir]
+		s.add(c.part(ctx, u))
+		byDir[u.Dir] = s
 	}
-	out := &counted{dirs: map[string]Weight{}}
-	for _, dir := range dirs {
-		var all []*counted
-		ups := slices.DeleteFunc(slices.Clone(o.Asks), func(u *buildkit.Upload) bool { return u.Dir != dir })
-		for _, u := range ups {
-			all = append(all, c.of(ctx, u))
+	var out share
+	for _, dir := range slices.Sorted(maps.Keys(byDir)) {
+		s := byDir[dir]
+		if len(byDir) > 1 {
+			s = s.under(relative(m.Dir, dir))
 		}
-		n := all[0]
-		if len(all) > 1 { // seldom: the daemon's own frontend, or two ignore lists
-			n = &counted{dirs: map[string]Weight{}}
-			for _, more := range all {
-				n.add(more)
-			}
-		}
-		if len(dirs) > 1 {
-			n = n.under(relative(m.Dir, dir))
-		}
-		out.add(n)
+		out.add(s)
 	}
 	return out
 }

@@ -184,6 +184,8 @@ func encodeSource(s config.Source) savedSource {
 		return savedSource{"target", s.Target}
 	case config.Layout:
 		return savedSource{"layout", s.Ref}
+	case config.Stored:
+		return savedSource{"store", s.Ref}
 	}
 	return savedSource{}
 }
@@ -200,6 +202,8 @@ func (s savedSource) decode() config.Source {
 		return config.FromTarget{Target: s.Value}
 	case "layout":
 		return config.Layout{Ref: s.Value}
+	case "store":
+		return config.Stored{Ref: s.Value}
 	}
 	return nil
 }

@@ -236,6 +236,8 @@ func contextText(c Context) string {
 		return c.From + " (fetched by the builder)"
 	case "oci-layout":
 		return "OCI layout " + c.From
+	case "store":
+		return c.From + " of kiln's image store"
 	}
 	return c.Type + " " + c.From
 }
