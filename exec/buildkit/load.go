@@ -8,46 +8,43 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 )
 
-// A loader streams an image into the Docker Engine of this machine, through
-// its HTTP interface.
+// A loader streams an image into a Docker Engine, through its HTTP interface.
 type loader struct {
-	getenv func(string) string
+	engine Engine
 	pipe   *io.PipeWriter
 	ended  chan struct{} // closed when the engine has answered
 	err    error         // set then
 }
 
-const defaultDockerSocket = "/var/run/docker.sock"
-
-// host returns the address of the engine.
-func (l *loader) host() (network, addr string) {
-	host := l.getenv("DOCKER_HOST")
-	if path, ok := strings.CutPrefix(host, "unix://"); ok {
-		return "unix", path
-	}
-	if addr, ok := strings.CutPrefix(host, "tcp://"); ok {
-		return "tcp", addr
-	}
-	return "unix", defaultDockerSocket
+// An Engine is a Docker Engine that images are loaded into.
+type Engine struct {
+	Name string // where it is, for messages
+	// Dial opens a connection to its HTTP interface. Nil is no engine.
+	Dial func(ctx context.Context) (net.Conn, error)
 }
 
 func (l *loader) client() *http.Client {
-	network, addr := l.host()
 	return &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, addr)
-		},
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return l.engine.Dial(ctx) },
 		DisableKeepAlives: true,
 	}}
 }
 
+// errNoEngine is told where the caller knows of no engine.
+var errNoEngine = errors.New("none is known")
+
 // check reports whether there is an engine.
 func (l *loader) check(ctx context.Context) error {
+	absent := func(err error) error {
+		return fmt.Errorf("an output of type %q without a destination is loaded into the Docker Engine, and there is none at %s. Name a file, as in %q, or leave the output out: %w",
+			"docker", l.engine.Name, "type=docker,dest=image.tar", err)
+	}
+	if l.engine.Dial == nil {
+		return absent(errNoEngine)
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
@@ -56,9 +53,7 @@ func (l *loader) check(ctx context.Context) error {
 	}
 	resp, err := l.client().Do(req)
 	if err != nil {
-		_, addr := l.host()
-		return fmt.Errorf("an output of type %q without a destination is loaded into the Docker Engine, and there is none at %s. Name a file, as in %q, or leave the output out: %w",
-			"docker", addr, "type=docker,dest=image.tar", err)
+		return absent(err)
 	}
 	return resp.Body.Close()
 }

@@ -88,7 +88,7 @@ func (o *outputs) place(out *output) error {
 		out.dest = o.s.abs(out.Dest)
 		return o.checkDest(out)
 	case out.Type == client.ExporterDocker:
-		out.load = &loader{getenv: o.s.opt.Getenv}
+		out.load = &loader{engine: o.s.opt.Engine}
 		return out.load.check(o.s.run)
 	case out.Type == mobyExporter && o.s.opt.Lower.Docker.classic():
 		push, err := strconv.ParseBool(out.Attrs["push"])

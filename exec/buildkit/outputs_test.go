@@ -146,19 +146,22 @@ func TestOutputInTheWay(t *testing.T) {
 	}{
 		{config.Export{Type: "local", Dest: "file"}, `output "file" is to be a directory, but there is a file of that name`},
 		{config.Export{Type: "tar", Dest: "dir"}, `output "dir" is to be a file, but there is a directory of that name`},
-		{config.Export{Type: "docker"}, `there is none at ` + dir + `/docker.sock. Name a file`},
+		{config.Export{Type: "docker"}, `there is none at unix://` + dir + `/docker.sock. Name a file`},
 	} {
-		s := &session{dir: dir, targets: []*config.Target{{Name: "app", Outputs: []config.Export{tt.out}}}, opt: buildkit.Options{Getenv: func(name string) string {
-			if name == "DOCKER_HOST" {
-				return "unix://" + dir + "/docker.sock"
-			}
-			return ""
-		}}}
+		s := &session{dir: dir, targets: []*config.Target{{Name: "app", Outputs: []config.Export{tt.out}}}, opt: buildkit.Options{Engine: engineAt(dir + "/docker.sock")}}
 		_, err := s.run(t, t.Context())
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: error is %v, want %q", tt.out, err, tt.want)
 		}
 	}
+}
+
+// engineAt is a Docker Engine at a socket.
+func engineAt(sock string) buildkit.Engine {
+	return buildkit.Engine{Name: "unix://" + sock, Dial: func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", sock)
+	}}
 }
 
 // TestDockerLoad loads into a stand-in for the Docker Engine.
@@ -180,7 +183,7 @@ func TestDockerLoad(t *testing.T) {
 	srv.Start()
 	defer srv.Close()
 	s := &session{dir: dir, conn: dial(t, ""), targets: []*config.Target{{Name: "app", Tags: []string{"x/app:1"}, Outputs: []config.Export{{Type: "docker"}}}},
-		opt: buildkit.Options{Getenv: func(string) string { return "unix://" + sock }}}
+		opt: buildkit.Options{Engine: engineAt(sock)}}
 	out := s.must(t)
 	if got := entries(t, loaded); !slices.Contains(got, "manifest.json") {
 		t.Errorf("the engine got %q", got)

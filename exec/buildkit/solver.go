@@ -39,6 +39,7 @@ type Options struct {
 	Getenv func(string) string // for secrets, SSH agents and cache credentials; nil is an empty environment
 	Store  ImageStore          // nil: images without an output stay in the daemon's cache
 	Bases  BaseStore           // nil: no images of earlier builds
+	Engine Engine              // that images are loaded into
 	Stdout io.Writer           // for outputs to "-"
 	Raw    io.Writer           // takes BuildKit's own status, one JSON object a line; nil drops it
 	// DockerConfig is the directory of the Docker client's configuration,

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec/buildkit"
 	"github.com/kilnbuild/kiln/internal/docker"
 )
@@ -124,6 +125,20 @@ func (a *app) buildxNames() []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// loads reports whether a target's image is loaded into a Docker Engine.
+func loads(t *config.Target) bool {
+	return slices.ContainsFunc(t.Outputs, func(e config.Export) bool { return e.Type == "docker" && e.Dest == "" })
+}
+
+// loadEngine is the Docker Engine that images are loaded into.
+func (a *app) loadEngine() buildkit.Engine {
+	e, err := a.dockerSettings().Default()
+	if err != nil { // told by whoever loads
+		return buildkit.Engine{Name: e.Host, Dial: func(context.Context) (net.Conn, error) { return nil, err }}
+	}
+	return buildkit.Engine{Name: e.Host, Dial: e.Dial}
 }
 
 // dockerHello is how long a Docker Engine may take to say what it is.

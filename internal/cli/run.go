@@ -139,6 +139,9 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 	if p.display == progress.RawJSON {
 		o.Raw = a.Err
 	}
+	if slices.ContainsFunc(targetsOf(p.graph), loads) {
+		o.Engine = a.loadEngine()
+	}
 	if p.bases != nil { // an interface of nothing is not nil
 		o.Bases = p.bases
 	}

@@ -59,6 +59,15 @@ func ParseHost(s string) (string, error) {
 	return scheme + "://" + rest, nil
 }
 
+// Dial opens a connection to the engine's HTTP interface.
+func (e Endpoint) Dial(ctx context.Context) (net.Conn, error) {
+	dial, err := e.dialer()
+	if err != nil {
+		return nil, err
+	}
+	return dial(ctx)
+}
+
 // dialer returns what makes connections to the engine.
 func (e Endpoint) dialer() (func(context.Context) (net.Conn, error), error) {
 	host, err := ParseHost(e.Host)
