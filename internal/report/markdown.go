@@ -43,7 +43,7 @@ func (r *Report) markdown(rows int) string {
 	b.WriteString("\n\n")
 	if best := r.Critical.best(); best >= 0 && s.Seconds >= 1 {
 		p := r.Critical.Path[best]
-		fmt.Fprintf(&b, "First to speed up: **%s** %s, %s; without it the run would be %s shorter.\n\n", cell(p.Target), code(p.Step), took(p.Seconds), took(p.Saves))
+		fmt.Fprintf(&b, "First to speed up: **%s** %s, takes %s; %s.\n\n", cell(p.Target), code(p.Step), took(p.Seconds), p.advice())
 	}
 	r.markdownFailures(&b, rows)
 	r.markdownTargets(&b, rows)
@@ -72,7 +72,7 @@ func (r *Report) markdownFailures(b *strings.Builder, rows int) {
 			return
 		}
 		f := t.Failure
-		fmt.Fprintf(b, "#### %s failed%s\n\n", cell(t.Name), cell(at(" at ", f.File, f.Line)))
+		fmt.Fprintf(b, "#### %s failed%s\n\n", cell(t.Name), at(" at ", cell(f.File), f.Line))
 		text := f.Text
 		if f.Log != "" {
 			lines := strings.Split(f.Log, "\n")

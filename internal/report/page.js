@@ -94,12 +94,12 @@
     path.forEach((p, i) => {
       onPath.add(p.target + "\0" + (p.digest || p.step));
       onPathTarget.add(p.target);
-      if (p.saves > 0 && (best < 0 || p.saves > path[best].saves)) best = i;
+      if (p.saves > 0 && (best < 0 || p.saves > path[best].saves || (p.saves === path[best].saves && p.seconds > path[best].seconds))) best = i;
     });
     $("advice").append(took(report.critical.seconds) + " of " + took(sum.seconds) + ". ");
     if (best >= 0) {
       const p = path[best];
-      $("advice").append("First to speed up: ", el("b", null, p.target + " " + p.step), ", which takes " + took(p.seconds) + "; without it the run would be ", el("b", null, took(p.saves) + " shorter"), ".");
+      $("advice").append("First to speed up: ", el("b", null, p.target + " " + p.step), ", which takes " + took(p.seconds) + "; without it the run would be ", el("b", null, took(p.saves) + " shorter"), p.saves < p.seconds / 2 ? ", for something else takes nearly as long." : ".");
     }
     path.forEach((p, i) => {
       const cls = (p.step === "export" ? "export" : "") + (i === best ? " best" : "");
@@ -195,7 +195,7 @@
     const steps = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200];
     const tick = steps.find((s) => (s * width) / total >= 70) || 14400;
     const marks = [];
-    for (let s = 0; s <= total; s += tick) marks.push(el("span", { style: { left: (s * width) / total + "px" } }, s < 1 ? s.toFixed(2) + "s" : took(s).replace(/\.0s$/, "s")));
+    for (let s = 0; s <= total; s += tick) marks.push(el("span", { style: { left: (s * width) / total + "px" } }, s === 0 ? "0" : s < 1 ? s.toFixed(2) + "s" : took(s).replace(/\.0s$/, "s")));
     $("axis").style.width = width + 70 + "px";
     $("axis").replaceChildren(...marks);
   }

@@ -134,7 +134,7 @@ func (r *Report) path(b *strings.Builder) {
 	fmt.Fprintf(b, "\nCritical path: %s of %s\n", took(c.Seconds), took(r.Summary.Seconds))
 	if best := c.best(); best >= 0 {
 		p := c.Path[best]
-		fmt.Fprintf(b, "  First to speed up: %s %s%s. It takes %s; without it the run would be %s shorter.\n", p.Target, p.Step, at(", ", p.File, p.Line), took(p.Seconds), took(p.Saves))
+		fmt.Fprintf(b, "  First to speed up: %s %s%s. It takes %s; %s.\n", p.Target, p.Step, at(", ", p.File, p.Line), took(p.Seconds), p.advice())
 	}
 	shown := c.longest(textPath)
 	table(b, "START\tTIME\tSAVES\tTARGET\tSTEP", len(shown), func(i int) string {
@@ -144,15 +144,25 @@ func (r *Report) path(b *strings.Builder) {
 	more(b, len(c.Path)-len(shown))
 }
 
-// best is the part that would save most, -1 if none would save anything.
+// best is the part that would save most, the longest of equals; -1 if none
+// would save anything.
 func (c Critical) best() int {
 	best := -1
 	for i, p := range c.Path {
-		if p.Saves > 0 && (best < 0 || p.Saves > c.Path[best].Saves) {
+		if p.Saves > 0 && (best < 0 || p.Saves > c.Path[best].Saves || p.Saves == c.Path[best].Saves && p.Seconds > c.Path[best].Seconds) {
 			best = i
 		}
 	}
 	return best
+}
+
+// advice says what a part of the path would save.
+func (p PathPart) advice() string {
+	text := fmt.Sprintf("without it the run would be %s shorter", took(p.Saves))
+	if p.Saves < p.Seconds/2 {
+		text += ", for something else takes nearly as long"
+	}
+	return text
 }
 
 // longest are the longest parts of the path, in the order of time.

@@ -25,9 +25,9 @@ type traceFile struct {
 type traceEvent struct {
 	Name     string         `json:"name"`
 	Category string         `json:"cat,omitempty"`
-	Phase    string         `json:"ph"` // "X" is a complete event, "M" metadata
-	Start    int64          `json:"ts"` // in microseconds
-	Length   int64          `json:"dur,omitempty"`
+	Phase    string         `json:"ph"`            // "X" is a complete event, "M" metadata
+	Start    int64          `json:"ts"`            // in microseconds
+	Length   *int64         `json:"dur,omitempty"` // likewise; of complete events only
 	Process  int            `json:"pid"`
 	Thread   int            `json:"tid"`
 	Args     map[string]any `json:"args,omitempty"`
@@ -62,7 +62,8 @@ func (tr tracer) complete(e traceEvent, from, to time.Time) {
 	if from.IsZero() || to.Before(from) {
 		return
 	}
-	e.Phase, e.Start, e.Length = "X", from.Sub(tr.run.Started).Microseconds(), to.Sub(from).Microseconds()
+	length := to.Sub(from).Microseconds()
+	e.Phase, e.Start, e.Length = "X", from.Sub(tr.run.Started).Microseconds(), &length
 	tr.file.Events = append(tr.file.Events, e)
 }
 
