@@ -55,15 +55,18 @@ func (f *fixture) files(t testing.TB, files map[string]string) (ocispec.Descript
 	return f.add(ocispec.MediaTypeImageLayerGzip, packed), h
 }
 
-// manifest adds an image of a platform with one layer, and its files.
-func (f *fixture) manifest(t testing.TB, arch string, files map[string]string) ocispec.Descriptor {
+// manifest adds an image of a platform with its layers, lowest first.
+func (f *fixture) manifest(t testing.TB, arch string, layers ...map[string]string) ocispec.Descriptor {
 	t.Helper()
-	layer, diffID := f.files(t, files)
-	config := v1.ConfigFile{Architecture: arch, OS: "linux", RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{diffID}}, Config: v1.Config{Env: []string{"ARCH=" + arch}}}
-	d := f.addJSON(ocispec.MediaTypeImageManifest, ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-		Config: f.addJSON(ocispec.MediaTypeImageConfig, config), Layers: []ocispec.Descriptor{layer},
-	})
+	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest}
+	config := v1.ConfigFile{Architecture: arch, OS: "linux", RootFS: v1.RootFS{Type: "layers"}, Config: v1.Config{Env: []string{"ARCH=" + arch}}}
+	for _, files := range layers {
+		layer, diffID := f.files(t, files)
+		m.Layers = append(m.Layers, layer)
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
+	}
+	m.Config = f.addJSON(ocispec.MediaTypeImageConfig, config)
+	d := f.addJSON(ocispec.MediaTypeImageManifest, m)
 	d.Platform = &ocispec.Platform{OS: "linux", Architecture: arch}
 	return d
 }

@@ -36,9 +36,21 @@ func Formats() []Format { return []Format{OCI, Docker} }
 // names, in any order, give the same bytes. Images for Docker have one
 // platform: see [Image.ForPlatform].
 func Save(ctx context.Context, w io.Writer, images []*Image, f Format, t Tell) error {
-	a := &archiver{ctx: ctx, tar: tar.NewWriter(w), tell: t, from: map[string]item{}}
+	return save(ctx, w, images, saving{format: f, tell: t})
+}
+
+// saving says how images are written.
+type saving struct {
+	format  Format
+	without map[digest.Digest]bool // blobs that the reader has
+	full    bool                   // names of Docker archives are written in full
+	tell    Tell
+}
+
+func save(ctx context.Context, w io.Writer, images []*Image, how saving) error {
+	a := &archiver{saving: how, ctx: ctx, tar: tar.NewWriter(w), from: map[string]item{}}
 	write := a.layout
-	if f == Docker {
+	if how.format == Docker {
 		write = a.docker
 	}
 	if err := write(images); err != nil {
@@ -49,13 +61,13 @@ func Save(ctx context.Context, w io.Writer, images []*Image, f Format, t Tell) e
 
 // An archiver writes a tar file.
 type archiver struct {
-	ctx  context.Context // of the one call of Save
+	saving
+	ctx  context.Context // of the one call of save
 	tar  *tar.Writer
-	tell Tell
 	from map[string]item // the files that are still to be written, by name
 }
 
-// A item is a blob of an image.
+// An item is a blob of an image.
 type item struct {
 	image *Image
 	desc  ocispec.Descriptor
@@ -133,7 +145,10 @@ func (a *archiver) docker(images []*Image) error {
 			a.plan(blobName(l.Digest), i, l)
 		}
 		for _, n := range i.Names {
-			e.RepoTags = append(e.RepoTags, Familiar(n))
+			if !a.full {
+				n = Familiar(n)
+			}
+			e.RepoTags = append(e.RepoTags, n)
 		}
 		table = addEntry(table, e)
 	}
@@ -171,7 +186,9 @@ func blobName(d digest.Digest) string {
 
 // plan notes a file, once.
 func (a *archiver) plan(name string, i *Image, d ocispec.Descriptor) {
-	if _, ok := a.from[name]; !ok {
+	if _, ok := a.from[name]; !ok && a.without[d.Digest] {
+		i.skipped([]ocispec.Descriptor{d}, a.tell)
+	} else if !ok {
 		a.from[name] = item{i, d}
 		a.tell.tell(Event{Kind: Found, Ref: i.String(), Bytes: d.Size})
 	}
