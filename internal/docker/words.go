@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/http"
 	osexec "os/exec"
 	"syscall"
 )
@@ -22,6 +23,7 @@ func words(err error) error {
 		host      x509.HostnameError
 		record    tls.RecordHeaderError
 		alert     tls.AlertError
+		no        *StatusError
 	)
 	say := ""
 	switch {
@@ -39,7 +41,7 @@ func words(err error) error {
 		say = "its certificate is signed by an authority that is not trusted; is it the right DOCKER_CERT_PATH?"
 	case errors.As(err, &host):
 		say = "its certificate is made for another name"
-	case errors.As(err, &record):
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		say = "TLS is asked for, but it speaks plain text"
 	case errors.As(err, &alert):
 		say = "it refuses the client certificate, or there is none; set DOCKER_CERT_PATH to where it is"
@@ -47,6 +49,8 @@ func words(err error) error {
 		say = "it does not answer in time"
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
 		say = "the connection ends at once; does it ask for TLS (DOCKER_TLS_VERIFY)?"
+	case errors.As(err, &no) && no.Code == http.StatusBadRequest: // so Go's servers answer plain text
+		say = "it does not take the request; does it ask for TLS (DOCKER_TLS_VERIFY)?"
 	default:
 		return err
 	}
