@@ -235,6 +235,16 @@ func (l *lowering) dockerSources() {
 	}
 }
 
+// checkEngine refuses what a Docker Engine would drop of what all targets are
+// built with.
+func (s *Solver) checkEngine() error {
+	d := s.opt.Lower.Docker
+	if d != nil && s.opt.Policy != "" && !d.can(pb.CapSourcePolicy) {
+		return fmt.Errorf("the source policy %s: the BuildKit in %s enforces none. %s", s.opt.Policy, d.engine(), withNewer)
+	}
+	return nil
+}
+
 // maxDockerExports is how many exports run at once in a Docker Engine, which
 // forgets the status of a build as soon as that has ended.
 const maxDockerExports = 4

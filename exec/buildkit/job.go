@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -74,7 +75,7 @@ func (s *Solver) prepare(g *graph.Graph) error {
 		return diags
 	}
 	var errs []error
-	if err := s.preparePolicies(g); err != nil {
+	if err := cmp.Or(s.checkEngine(), s.preparePolicies(g)); err != nil {
 		errs = append(errs, err)
 	}
 	if err := s.prepareCredentials(); err != nil {

@@ -73,9 +73,9 @@ func Lower(t *config.Target, o LowerOptions) (*Request, hcl.Diagnostics) {
 	l.exports()
 	l.annotations()
 	l.attestations()
-	l.docker()
 	l.call()
 	l.policies()
+	l.docker()
 	l.git()
 	l.gitAuth()
 	if l.diags.HasErrors() {
