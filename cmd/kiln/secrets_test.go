@@ -178,6 +178,12 @@ func (s *secretScene) servers() {
 	s.setenv("REG_BASIC", host(withBasic))
 	s.setenv("WEB", host(page))
 	s.setenv("WEB_AUTH", web)
+	spans := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		s.write("spans.bin", string(body)) // to be searched with all that kiln writes
+	}))
+	s.t.Cleanup(spans.Close)
+	s.setenv("COLLECTOR", host(spans))
 	proxy := "http://proxy:" + s.make("proxy-of-docker") + "@127.0.0.1:9"
 	s.input(filepath.Join(s.home, ".docker", "config.json"), fmt.Sprintf(
 		`{"auths":{%q:{"auth":%q}},"credHelpers":{%q:"canary"},"proxies":{"default":{"ftpProxy":%q}}}`,
@@ -353,6 +359,13 @@ var secretCommands = []string{
 	"HTTP_AUTH_TOKEN=$WEB_AUTH kiln build \"http://$WEB/denied.hcl\"",
 	"kiln build --set \"use.args.API_TOKEN=$UNUSED_TOKEN\" --set use.shm-size=12q use",
 	"kiln build -f wrong.hcl",
+	"GITHUB_STEP_SUMMARY=summary.md OTEL_EXPORTER_OTLP_ENDPOINT=http://$COLLECTOR kiln build -k --progress=quiet --report=run.html --report=run.json --report=run.xml --trace=trace.json --set use.args.API_TOKEN=$API_TOKEN $ALL",
+	"kiln report",
+	"kiln report --format=json",
+	"kiln report --list",
+	"kiln why-rebuilt use",
+	"kiln why-rebuilt attested",
+	"kiln why-rebuilt wrong-copy --json",
 	"kiln engine status --json",
 	"kiln check",
 }
@@ -385,6 +398,11 @@ func TestSecretsAppearNowhere(t *testing.T) {
 		}
 		if os.Getenv("KILN_TEST_SHOW") != "" {
 			t.Logf("$ %s\n%s", line, out)
+		}
+	}
+	for _, name := range []string{"run.html", "run.json", "run.xml", "trace.json", "summary.md", "spans.bin"} {
+		if fi, err := os.Stat(filepath.Join(s.dir, name)); err != nil || fi.Size() == 0 {
+			t.Errorf("%s was not written, so nothing is known of it: %v", name, err)
 		}
 	}
 	s.run("kiln engine stop --force")
