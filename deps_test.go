@@ -49,6 +49,7 @@ var mayImport = map[string][]string{
 	"internal/spans":     {"internal/runs"},
 	"internal/startup":   {},
 	"internal/format":    {},
+	"internal/lint":      {"config", "exec/buildkit", "graph", "internal/diag"},
 	"cmd/kiln":           {"internal/cli"},
 }
 

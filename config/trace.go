@@ -175,6 +175,15 @@ func (tr *Trace) Parents(target string) []string {
 	return out
 }
 
+// Blocks counts the blocks that say something of a target itself: of its name
+// in all files, and those of its variant.
+func (tr *Trace) Blocks(target string) int {
+	if t := tr.ev.targets[target]; t != nil {
+		return len(t.own)
+	}
+	return 0
+}
+
 // final is the value of an attribute as expressions see it; null if it is
 // not set.
 func (tr *Trace) final(t *instance, i int, layers []*Layer) cty.Value {

@@ -368,6 +368,12 @@ var secretCommands = []string{
 	"kiln why-rebuilt wrong-copy --json",
 	"kiln engine status --json",
 	"kiln check",
+	"kiln check --format=json",
+	"kiln check --format=sarif",
+	"kiln explain use",
+	"kiln explain --json use --set \"use.args.API_TOKEN=$UNUSED_TOKEN\"",
+	"kiln explain -f wrong.hcl use",
+	"kiln fmt --diff",
 }
 
 // wrongDefinition has mistakes whose messages come near a secret.

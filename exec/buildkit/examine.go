@@ -42,8 +42,8 @@ type Finding struct {
 }
 
 // Checks are the names of BuildKit's checks that Examine may find something
-// by, in alphabetical order. What needs a base image, or is an experiment, is
-// not among them.
+// by, in alphabetical order; experiments if the Dockerfile asks for them. What
+// needs a base image is not among them.
 func Checks() []string {
 	rules := []linter.LinterRuleI{
 		&linter.RuleStageNameCasing, &linter.RuleFromAsCasing, &linter.RuleNoEmptyContinuation, &linter.RuleConsistentInstructionCasing,
@@ -102,7 +102,7 @@ type examiner struct {
 
 func (x *examiner) look(out *Examination, v *view) {
 	j := v.j
-	if x.f.s.prepareStores(j) != nil || j.load(x.f.s) != nil || j.source == nil || j.req.Frontend != builtin || j.syntax != "" && !isDockerfileFrontend(j.syntax) {
+	if j.load(x.f.s) != nil || j.source == nil || j.req.Frontend != builtin || j.syntax != "" && !isDockerfileFrontend(j.syntax) {
 		return
 	}
 	name := j.req.Dockerfile

@@ -51,8 +51,16 @@ target "e" { dockerfile = "missing" }
 target "f" { dockerfile = "foreign" }
 target "g" { contexts = { base = "target:a" } }
 target "h" { context = "https://example.com/x.git" }
+target "i" {
+  contexts = { base = "oci-layout://nowhere" }
+  dockerfile = "layout"
+  cache-to = ["type=gha", "type=local,dest=nowhere"]
+  cache-from = ["type=gha", "type=local,src=nowhere"]
+  secret = ["id=x,env=HOME"]
+}
 `, map[string]string{
 		"Dockerfile": "FROM alpine:3 AS Base\nENV HOME_OF=$HOME_OF_IMAGE\nCOPY secret.txt /\nADD https://example.com/x /\nCMD run it\nmaintainer me\n",
+		"layout":     "FROM base\nMAINTAINER me\n",
 		"wrong":      "FROM scratch\nNONSENSE\n", ".dockerignore": "secret.txt\n",
 		"foreign": "# syntax=example.com/other\nSOMETHING ELSE\n",
 	})
@@ -81,7 +89,10 @@ d: read is true
 e: read is false
 f: read is false
 g: read is true
-` + all + "h: read is false\n"
+` + all + `h: read is false
+i: read is true
+  MaintainerDeprecated layout:2-2 Maintainer instruction is deprecated in favor of using label
+`
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Error(diff)
 	}

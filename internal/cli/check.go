@@ -1,57 +1,258 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec/buildkit"
 	"github.com/kilnbuild/kiln/graph"
+	"github.com/kilnbuild/kiln/internal/diag"
+	"github.com/kilnbuild/kiln/internal/lint"
 )
+
+// A checkOptions is `kiln check` after its flags were read.
+type checkOptions struct {
+	definitionFlags
+	format  string
+	strict  bool
+	disable []string
+	rules   string // "", "all", or the name of a rule
+}
+
+// checkFormats are the values of --format.
+var checkFormats = []string{"text", "json", "sarif", "github"}
 
 // checkCommand is `kiln check`: all that can be known without building, of
 // all files and all targets, asked for or not.
 func checkCommand(a *app) *cobra.Command {
-	var d definitionFlags
+	var o checkOptions
 	c := &cobra.Command{
 		Use:   "check",
-		Short: "Check the build files without building",
-		Long: `Check everything that can be known without building: syntax, names, values,
-cycles, and that the directories and Dockerfiles that targets name are there.
-All files, all targets. Exit code 2 if something is wrong.`,
-		Example: "  kiln check\n  kiln check -f docker-bake.hcl",
+		Short: "Check build files and Dockerfiles without building",
+		Long: `Check everything that can be known without building, of all files and all
+targets: syntax, names, values, cycles, that the directories and Dockerfiles
+that targets name are there; what is most likely a mistake in the build files;
+and BuildKit's own checks of every Dockerfile. No builder is needed.
+
+Each rule has a name: --rules lists them, --rules=NAME explains one. A comment
+turns it off for the line, or the block or attribute that begins there:
+
+  variable "X" {} # kiln:ignore unused-variable -- the release script reads it
+
+kiln:ignore-file turns it off for a file, kiln:disable in a build file and
+--disable for all. In a Dockerfile BuildKit's # check=skip=NAME works too.
+
+Exit codes: 0 no errors, with --strict no warnings either; 1 there are; 2 the
+build files cannot be read.`,
+		Example: "  kiln check\n  kiln check --strict --format=github\n  kiln check --rules=unused-argument",
 		Args:    cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			def, err := a.load(c.Context(), d, nil)
-			if err != nil {
-				return err
-			}
-			return a.check(def)
-		},
+		RunE:    func(c *cobra.Command, _ []string) error { return a.check(c.Context(), o) },
 	}
-	d.register(c.Flags())
+	o.register(c.Flags())
+	f := c.Flags()
+	f.StringVar(&o.format, "format", "text", "how to tell what is found: `text` on standard error, or json, sarif or github on standard output")
+	f.BoolVar(&o.strict, "strict", false, "exit code 1 for warnings, too")
+	f.StringSliceVar(&o.disable, "disable", nil, "turn off these `rules`")
+	f.StringVar(&o.rules, "rules", "", "list the rules and check nothing, or with =`NAME` explain one")
+	f.Lookup("rules").NoOptDefVal = "all"
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(checkFormats, cobra.ShellCompDirectiveNoFileComp))
+	_ = c.RegisterFlagCompletionFunc("disable", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return lint.Names(), cobra.ShellCompDirectiveNoFileComp
+	})
 	return c
 }
 
-func (a *app) check(def *definition) error {
-	g, diags := graph.New(def.cfg)
-	if g != nil {
-		diags = append(diags, g.Check()...)
+// check is the flow of `kiln check`.
+func (a *app) check(ctx context.Context, o checkOptions) error {
+	if o.rules != "" {
+		return a.showRules(o.rules)
 	}
-	for _, t := range def.cfg.Targets {
+	if !slices.Contains(checkFormats, o.format) {
+		return usagef("--format=%s: there are %s%s", o.format, strings.Join(checkFormats, ", "), didYouMean(o.format, checkFormats))
+	}
+	for _, name := range o.disable {
+		if known := lint.Names(); !slices.Contains(known, name) {
+			return usagef("--disable %s: there is no such rule%s; `kiln check --rules` lists them", name, didYouMean(name, known))
+		}
+	}
+	found, err := a.find(ctx, o)
+	if err != nil {
+		return err
+	}
+	if err := a.tellFound(o, found); err != nil {
+		return err
+	}
+	return found.verdict(o.strict)
+}
+
+// A found is what a check has come to.
+type found struct {
+	lint.Report
+	sources map[string][]byte // of the files that problems are in
+	targets int
+	files   int
+	broken  bool // the definition could not be evaluated
+}
+
+// verdict is the error that the exit code comes of.
+func (f *found) verdict(strict bool) error {
+	bad := slices.ContainsFunc(f.Problems, func(p lint.Problem) bool {
+		return p.Severity == hcl.DiagError || strict && p.Severity == hcl.DiagWarning
+	})
+	switch {
+	case f.broken:
+		return &exitError{code: codeUsage, told: true}
+	case bad:
+		return &exitError{code: codeFailed, told: true}
+	}
+	return nil
+}
+
+// find looks for problems in everything.
+func (a *app) find(ctx context.Context, o checkOptions) (*found, error) {
+	f := &found{Report: lint.Report{Version: Version, Dir: a.dir}}
+	if info, err := a.workTree(ctx).Info(); err == nil {
+		f.Root = info.Root
+	}
+	files, in, err := a.sources(ctx, o.definitionFlags)
+	var included hcl.Diagnostics
+	if errors.As(err, &included) { // by an include block
+		f.broken = true
+		f.sources, f.files = diag.Files(files), len(files)
+		f.Problems = lint.ReadIgnored(files).Without(problems(included), o.disable)
+		return f, nil
+	}
+	if err != nil {
+		return nil, a.definitionError(err, files)
+	}
+	f.sources, f.files = diag.Files(files), len(files)
+	cfg, trace, diags := config.LoadTrace(files, in)
+	if cfg == nil {
+		f.broken = true
+		f.Problems = lint.ReadIgnored(files).Without(problems(diags), o.disable)
+		return f, nil
+	}
+	f.targets = len(cfg.Targets)
+	diags = append(diags, unusedVars(&definition{cfg: cfg, files: files}, in.Vars)...)
+	s := &lint.Subject{Files: files, Config: cfg, Trace: trace, Root: f.Root, Dir: a.dir, Real: linked}
+	g, more := graph.New(cfg)
+	if diags = append(diags, more...); g != nil {
+		s.Graph = g
+		diags = append(diags, g.Check()...)
+		if s.Examined, err = buildkit.Examine(ctx, g, buildkit.ForeseeOptions{Dir: a.dir}); err != nil {
+			return nil, err
+		}
+	}
+	templates := lint.Templates(s)
+	for _, t := range cfg.Targets {
 		_, more := buildkit.Lower(t, buildkit.LowerOptions{})
 		diags = append(diags, more...)
-		if !strings.HasPrefix(t.Name, "_") { // those are there to be inherited from
+		if !templates[t.Name] {
 			diags = append(diags, a.sourcesOf(t)...)
 		}
 	}
-	a.tell(diags, def.files)
-	if diags.HasErrors() {
-		return &exitError{code: codeUsage, err: diags, told: true}
+	for _, x := range s.Examined {
+		if x.Text != nil && x.Text.Path != "" {
+			f.sources[x.Text.Path] = x.Text.Data
+		}
 	}
-	fmt.Fprintf(a.Err, "%s in %s: nothing wrong\n", count(len(def.cfg.Targets), "target"), count(len(def.files), "file"))
-	return nil
+	f.Problems = lint.Run(s, problems(diag.Sorted(diags)), o.disable)
+	return f, nil
+}
+
+// sources reads what load evaluates. It tells nothing; an error of an include
+// block is hcl.Diagnostics.
+func (a *app) sources(ctx context.Context, d definitionFlags) ([]config.File, config.Inputs, error) {
+	in, err := a.inputs(ctx, d, nil)
+	if err != nil {
+		return nil, in, err
+	}
+	fence, err := a.fence(d.allow, false)
+	if err != nil {
+		return nil, in, err
+	}
+	files, err := readDefinitions(fileOptions{names: d.files, dir: a.dir, getenv: a.lookupEnv, stdin: a.In, fence: fence})
+	if err != nil {
+		return files, in, err
+	}
+	in.Compose = fence.compose(files)
+	return files, in, nil
+}
+
+// problems makes problems of diagnostics, named by their heads.
+func problems(diags hcl.Diagnostics) []lint.Problem {
+	var out []lint.Problem
+	for _, d := range diags {
+		out = append(out, lint.Problem{Rule: lint.Name(d.Summary), Diagnostic: d})
+	}
+	return out
+}
+
+// tellFound prints what was found, in the format that is wanted.
+func (a *app) tellFound(o checkOptions, f *found) error {
+	var err error
+	switch o.format {
+	case "json":
+		_, err = a.Out.Write([]byte(a.discreet(string(lint.JSON(&f.Report, f.sources)))))
+	case "sarif":
+		_, err = a.Out.Write([]byte(a.discreet(string(lint.SARIF(&f.Report)))))
+	case "github":
+		_, err = a.Out.Write([]byte(a.discreet(string(lint.GitHub(&f.Report)))))
+	default:
+		a.tellText(f)
+	}
+	return err
+}
+
+func (a *app) tellText(f *found) {
+	var diags hcl.Diagnostics
+	named := slices.Concat(lint.Names(), []string{lint.DockerfileRule})
+	rules := map[string]bool{}
+	for _, p := range f.Problems {
+		d := *p.Diagnostic
+		if slices.Contains(named, p.Rule) {
+			d.Summary += " [" + p.Rule + "]"
+			rules[p.Rule] = true
+		}
+		if strings.Contains(p.Doc, "://") {
+			d.Detail += "\nSee " + p.Doc
+		}
+		diags = append(diags, &d)
+	}
+	if len(diags) == 0 {
+		fmt.Fprintf(a.Err, "%s in %s: nothing wrong\n", count(f.targets, "target"), count(f.files, "file"))
+		return
+	}
+	text := diag.Text(diags, diag.Options{Sources: f.sources, Color: a.colored(a.Err), Width: a.width(a.Err)})
+	fmt.Fprint(a.Err, a.discreet(text))
+	if own := slices.DeleteFunc(slices.Sorted(maps.Keys(rules)), func(name string) bool { return lint.Find(name) == nil }); len(own) > 0 {
+		fmt.Fprintf(a.Err, "\n`kiln check --rules=%s` says why, and how to turn it off.\n", own[0])
+	}
+}
+
+// showRules lists the rules, or explains one.
+func (a *app) showRules(name string) error {
+	if name == "all" {
+		_, err := a.Out.Write([]byte(lint.List()))
+		return err
+	}
+	if r := lint.Find(name); r != nil {
+		_, err := a.Out.Write([]byte(lint.PageOf(r)))
+		return err
+	}
+	if slices.Contains(lint.Names(), name) {
+		_, err := fmt.Fprintln(a.Out, lint.Elsewhere(name))
+		return err
+	}
+	return usagef("--rules=%s: there is no such rule%s; `kiln check --rules` lists them", name, didYouMean(name, lint.Names()))
 }
 
 // count is a number of things, in words.

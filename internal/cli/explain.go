@@ -68,7 +68,7 @@ func (a *app) explained(ctx context.Context, d definitionFlags, args []string) (
 func (a *app) trace(ctx context.Context, d definitionFlags) (*config.Config, *config.Trace, error) {
 	files, in, err := a.sources(ctx, d)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, a.definitionError(err, files)
 	}
 	cfg, trace, diags := config.LoadTrace(files, in)
 	a.tell(diags, files)
@@ -76,24 +76,6 @@ func (a *app) trace(ctx context.Context, d definitionFlags) (*config.Config, *co
 		return nil, nil, &exitError{code: codeUsage, err: diags, told: true}
 	}
 	return cfg, trace, nil
-}
-
-// sources reads what load evaluates.
-func (a *app) sources(ctx context.Context, d definitionFlags) ([]config.File, config.Inputs, error) {
-	in, err := a.inputs(ctx, d, nil)
-	if err != nil {
-		return nil, in, err
-	}
-	fence, err := a.fence(d.allow, false)
-	if err != nil {
-		return nil, in, err
-	}
-	files, err := readDefinitions(fileOptions{names: d.files, dir: a.dir, getenv: a.lookupEnv, stdin: a.In, fence: fence})
-	if err != nil {
-		return nil, in, a.definitionError(err, files)
-	}
-	in.Compose = fence.compose(files)
-	return files, in, nil
 }
 
 // An explained definition is what `kiln explain` says, in its JSON form;

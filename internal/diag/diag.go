@@ -18,6 +18,21 @@ import (
 	"github.com/kilnbuild/kiln/config"
 )
 
+// Note is a severity below that of a warning: worth a look, and most likely
+// meant so.
+const Note hcl.DiagnosticSeverity = 'Z' // behind the others in their order
+
+// SeverityWord is how a severity is called: error, warning or note.
+func SeverityWord(s hcl.DiagnosticSeverity) string {
+	switch s {
+	case Note:
+		return "note"
+	case hcl.DiagWarning:
+		return "warning"
+	}
+	return "error"
+}
+
 // Options change how text looks. The zero value is plain text, unwrapped and
 // without snippets.
 type Options struct {
@@ -118,20 +133,17 @@ func Text(diags hcl.Diagnostics, o Options) string {
 }
 
 func count(diags hcl.Diagnostics) string {
-	warnings := 0
+	n := map[hcl.DiagnosticSeverity]int{}
 	for _, d := range diags {
-		if d.Severity == hcl.DiagWarning {
-			warnings++
+		n[d.Severity]++
+	}
+	var parts []string
+	for _, s := range []hcl.DiagnosticSeverity{hcl.DiagError, hcl.DiagWarning, Note} {
+		if n[s] > 0 {
+			parts = append(parts, plural(n[s], SeverityWord(s)))
 		}
 	}
-	errors := len(diags) - warnings
-	switch {
-	case warnings == 0:
-		return plural(errors, "error")
-	case errors == 0:
-		return plural(warnings, "warning")
-	}
-	return plural(errors, "error") + ", " + plural(warnings, "warning")
+	return strings.Join(parts, ", ")
 }
 
 func plural(n int, word string) string {
@@ -160,9 +172,12 @@ func (s *sheets) of(name string) []string {
 }
 
 func (s *sheets) diagnostic(b *strings.Builder, d *hcl.Diagnostic) {
-	word, color := "error", ansi.Red
-	if d.Severity == hcl.DiagWarning {
-		word, color = "warning", ansi.Yellow
+	word, color := SeverityWord(d.Severity), ansi.Red
+	switch d.Severity {
+	case hcl.DiagWarning:
+		color = ansi.Yellow
+	case Note:
+		color = ansi.Cyan
 	}
 	fmt.Fprintf(b, "%s %s\n", s.paint(ansi.Style{}.Bold().ForegroundColor(color), word+":"), s.paint(ansi.Style{}.Bold(), visible(d.Summary)))
 	if d.Subject != nil && d.Subject.Filename != "" {

@@ -13,7 +13,7 @@ type (
 		Diagnostics []diagnostic `json:"diagnostics"`
 	}
 	diagnostic struct {
-		Severity string   `json:"severity"` // error, warning
+		Severity string   `json:"severity"` // error, warning, note
 		Summary  string   `json:"summary"`
 		Detail   string   `json:"detail,omitempty"`
 		Range    *place   `json:"range,omitempty"`   // what is wrong
@@ -50,15 +50,12 @@ func JSON(diags hcl.Diagnostics, o Options) []byte {
 
 func (s *sheets) json(d *hcl.Diagnostic) diagnostic {
 	out := diagnostic{
-		Severity: "error",
+		Severity: SeverityWord(d.Severity),
 		Summary:  d.Summary,
 		Detail:   d.Detail,
 		Range:    placeOf(d.Subject),
 		Context:  placeOf(d.Context),
 		Values:   values(d),
-	}
-	if d.Severity == hcl.DiagWarning {
-		out.Severity = "warning"
 	}
 	if d.Subject != nil {
 		lines := s.of(d.Subject.Filename)
