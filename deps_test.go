@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"config":             {},
 	"graph":              {"config"},
 	"exec":               {"config", "graph"},
-	"exec/buildkit":      {"config", "exec", "graph"},
+	"exec/buildkit":      {"config", "exec", "graph", "internal/registry"},
 	"exec/pool":          {"config", "exec", "graph"},
 	"internal/diag":      {"config"},
 	"internal/docker":    {},

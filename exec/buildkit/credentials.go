@@ -8,8 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/docker/cli/cli/config"
-	"github.com/docker/cli/cli/config/configfile"
+	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/auth"
 	"github.com/moby/buildkit/session/auth/authprovider"
@@ -18,16 +17,16 @@ import (
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
 
 	kilnconfig "github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/internal/registry"
 )
 
 // credentials are the secrets, SSH agents and registry logins of a run.
 type credentials struct {
 	s       *Solver
-	docker  *configfile.ConfigFile
 	secrets secretStore               // of the jobs in the shared build
 	ssh     map[string]kilnconfig.SSH // by ID, likewise
 	offered []session.Attachable      // by the run's session
-	keys    keyring                   // for what kiln itself asks of registries
+	logins  *registry.Logins
 }
 
 // prepareCredentials checks that all secrets and agents are there, before
@@ -37,7 +36,7 @@ func (s *Solver) prepareCredentials() error {
 	c := &credentials{s: s, secrets: secretStore{s: s, by: map[string]kilnconfig.Secret{}}, ssh: map[string]kilnconfig.SSH{}}
 	s.creds = c
 	var errs []error
-	if err := c.loadDocker(); err != nil {
+	if err := c.loadLogins(); err != nil {
 		errs = append(errs, err)
 	}
 	for _, j := range s.order {
@@ -75,36 +74,28 @@ func (s *Solver) prepareCredentials() error {
 	return err
 }
 
-func (c *credentials) loadDocker() (err error) {
-	c.docker, err = dockerConfig(c.s.opt.DockerConfig)
-	c.keys.docker = c.docker
+func (c *credentials) loadLogins() (err error) {
+	c.logins, err = registry.LoadLogins(c.s.opt.DockerConfig, c.s.opt.AuthFiles)
 	return err
-}
-
-// dockerConfig reads the Docker client's configuration in a directory; "" is
-// an empty one.
-func dockerConfig(dir string) (*configfile.ConfigFile, error) {
-	if dir == "" {
-		return configfile.New(""), nil
-	}
-	f, err := config.Load(dir)
-	if err != nil {
-		return nil, fmt.Errorf("read the registry credentials: %w", err)
-	}
-	return f, nil
 }
 
 // shared returns what the run's session offers.
 func (c *credentials) shared() []session.Attachable { return slices.Clone(c.offered) }
 
 // auth answers registries that ask who is there, from the Docker client's
-// configuration and its credential helpers.
+// configuration and its credential helpers, and from Podman's.
 func (c *credentials) auth() session.Attachable {
+	docker := authprovider.LoadAuthConfig(c.logins.Docker())
+	load := func(ctx context.Context, host string, scopes []string, expired authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
+		auth, err := docker(ctx, host, scopes, expired)
+		if err != nil {
+			return auth, err
+		}
+		return c.logins.Else(auth, host, scopes)
+	}
 	return &watchedAuth{
-		AuthServer: authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
-			AuthConfigProvider: authprovider.LoadAuthConfig(c.docker),
-		}).(auth.AuthServer),
-		redact: c.s.redact,
+		AuthServer: authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{AuthConfigProvider: load}).(auth.AuthServer),
+		redact:     c.s.redact,
 	}
 }
 

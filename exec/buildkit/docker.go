@@ -292,7 +292,7 @@ func (c *credentials) login(ref string) (RegistryLogin, error) {
 	if err != nil {
 		return RegistryLogin{}, err
 	}
-	who, err := c.keys.Resolve(tag.Context())
+	who, err := c.logins.Resolve(tag.Context())
 	if err != nil {
 		return RegistryLogin{}, err
 	}

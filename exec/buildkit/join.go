@@ -16,8 +16,6 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
-	"github.com/docker/cli/cli/config/configfile"
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -28,6 +26,7 @@ import (
 
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/internal/registry"
 )
 
 // Joining. Each daemon has pushed its platforms by digest, as an index with
@@ -65,12 +64,12 @@ type push struct {
 }
 
 func (i *Images) newPush(ctx context.Context, t *config.Target, e config.Export) (*push, error) {
-	docker, err := dockerConfig(i.DockerConfig)
+	logins, err := registry.LoadLogins(i.DockerConfig, i.AuthFiles)
 	if err != nil {
 		return nil, err
 	}
 	attrs := pairs(e.Attrs)
-	p := &push{names: pushNames(t, e), options: []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain{docker})}}
+	p := &push{names: pushNames(t, e), options: []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(logins)}}
 	p.byDigest, _ = strconv.ParseBool(attrs["push-by-digest"])
 	var how []name.Option
 	if insecure, _ := strconv.ParseBool(attrs["registry.insecure"]); insecure {
@@ -243,24 +242,4 @@ func (p *push) explain(err error) error {
 		return &exec.NetworkError{Cause: fmt.Sprintf("%s: %v", host, sent.Err), Err: err}
 	}
 	return err
-}
-
-// A keychain answers with the credentials of the Docker client.
-type keychain struct{ docker *configfile.ConfigFile }
-
-// Resolve implements authn.Keychain.
-func (k keychain) Resolve(r authn.Resource) (authn.Authenticator, error) {
-	registry := r.RegistryStr()
-	if registry == name.DefaultRegistry {
-		registry = authn.DefaultAuthKey
-	}
-	c, err := k.docker.GetAuthConfig(registry)
-	if err != nil {
-		return nil, fmt.Errorf("read the registry credentials: %w", err)
-	}
-	auth := authn.AuthConfig{Username: c.Username, Password: c.Password, Auth: c.Auth, IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken}
-	if auth == (authn.AuthConfig{}) {
-		return authn.Anonymous, nil
-	}
-	return authn.FromConfig(auth), nil
 }

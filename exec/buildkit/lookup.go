@@ -5,10 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"sync"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	digest "github.com/opencontainers/go-digest"
@@ -39,7 +37,7 @@ func (c *credentials) lookUp(ctx context.Context, ref string) (*attested, error)
 	if err != nil {
 		return nil, err
 	}
-	puller, err := remote.NewPuller(remote.WithAuthFromKeychain(&c.keys), remote.WithRetryStatusCodes(), remote.WithRetryPredicate(func(error) bool { return false }))
+	puller, err := remote.NewPuller(remote.WithAuthFromKeychain(c.logins), remote.WithRetryStatusCodes(), remote.WithRetryPredicate(func(error) bool { return false }))
 	if err != nil {
 		return nil, err
 	}
@@ -75,32 +73,4 @@ func (c *credentials) lookUp(ctx context.Context, ref string) (*attested, error)
 	defer rc.Close()
 	a.statement, err = io.ReadAll(io.LimitReader(rc, mostManifest))
 	return a, err
-}
-
-// A keyring is a keychain that asks a credential helper once for each
-// registry.
-type keyring struct {
-	keychain
-	// mu guards known.
-	mu    sync.Mutex
-	known map[string]authn.Authenticator
-}
-
-// Resolve implements authn.Keychain.
-func (k *keyring) Resolve(r authn.Resource) (authn.Authenticator, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	host := r.RegistryStr()
-	if a, ok := k.known[host]; ok {
-		return a, nil
-	}
-	a, err := k.keychain.Resolve(r)
-	if err != nil {
-		return nil, err
-	}
-	if k.known == nil {
-		k.known = map[string]authn.Authenticator{}
-	}
-	k.known[host] = a
-	return a, nil
 }

@@ -20,6 +20,7 @@ import (
 type Images struct {
 	Lower        LowerOptions // as in Options
 	DockerConfig string       // likewise
+	AuthFiles    []string     // likewise
 }
 
 // Platforms returns the platforms that t names, in their normal form; none is

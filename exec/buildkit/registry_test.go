@@ -156,16 +156,18 @@ func TestCredentials(t *testing.T) {
 		"helper/config.json":              `{"credHelpers":{"` + host + `":"kilntest"}}`,
 		"bin/docker-credential-kilntest!": "#!/bin/sh\ncat >/dev/null\necho '{\"ServerURL\":\"x\",\"Username\":\"helped\",\"Secret\":\"hunter22\"}'\n",
 		"none/config.json":                `{}`,
+		"podman/config.json":              `{}`,
+		"podman/auth.json":                `{"auths":{"` + host + `":{"auth":"cG9kbWFuOmh1bnRlcjIy"}}}`, // podman:hunter22
 	})
 	t.Setenv("PATH", filepath.Join(dir, "bin")+":"+os.Getenv("PATH"))
 	push := func(config_ string, tag string) error {
-		s := &session{dir: dir, opt: buildkit.Options{DockerConfig: filepath.Join(dir, config_)}, targets: []*config.Target{
+		s := &session{dir: dir, opt: buildkit.Options{DockerConfig: filepath.Join(dir, config_), AuthFiles: []string{filepath.Join(dir, config_, "auth.json")}}, targets: []*config.Target{
 			{Name: "app", Tags: []string{host + "/app:" + tag}, Outputs: []config.Export{{Type: "registry"}}},
 		}}
 		_, err := s.run(t, t.Context())
 		return err
 	}
-	for _, from := range []string{"plain", "helper"} {
+	for _, from := range []string{"plain", "helper", "podman"} {
 		if err := push(from, from); err != nil {
 			t.Errorf("%s: %v", from, err)
 		}
@@ -175,7 +177,7 @@ func TestCredentials(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if !slices.Equal(seen, []string{"plain", "helped"}) {
+	if !slices.Equal(seen, []string{"plain", "helped", "podman"}) {
 		t.Errorf("the registry saw %q", seen)
 	}
 }

@@ -45,6 +45,7 @@ type Options struct {
 	// DockerConfig is the directory of the Docker client's configuration,
 	// where registry credentials are; "" is none.
 	DockerConfig string
+	AuthFiles    []string     // of Podman, with credentials that are asked for after those
 	Policy       string       // file of a source policy for all targets; "" is none
 	Lower        LowerOptions // Stored is set by Open where there is a Store
 	// Frontend sends every Dockerfile to the daemon's own frontend.

@@ -103,7 +103,7 @@ func (a *app) openSolver(ctx context.Context, p *plan, all builders) (runSolver,
 		}
 		return buildkit.Open(ctx, all[0].conn, p.graph, o)
 	}
-	images := &buildkit.Images{Lower: p.lower, DockerConfig: a.dockerConfig()}
+	images := &buildkit.Images{Lower: p.lower, DockerConfig: a.dockerConfig(), AuthFiles: a.authFiles()}
 	if err := checkClaims(p.graph, images, all); err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -75,6 +74,8 @@ func Explain(host string, err error) error {
 	switch {
 	case err == nil, errors.As(err, &known):
 		return err
+	case errors.As(err, &cert): // before the answer: on loopback HTTP is tried then, too
+		return &Error{Host: host, Err: cert, Advice: "have its authority trusted by this machine, or give --insecure if nobody else is on the way"}
 	case errors.As(err, &answer):
 		e := &Error{Host: host, Status: answer.StatusCode, Advice: advice(answer, host), Err: err}
 		if retriable(answer.StatusCode) {
@@ -87,8 +88,6 @@ func Explain(host string, err error) error {
 		return network(host + " does not answer")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	case errors.As(err, &cert), isUnknownAuthority(err):
-		return &Error{Host: host, Err: err, Advice: "have its authority trusted by this machine, or give --insecure if nobody else is on the way"}
 	case errors.As(err, &plain):
 		return &Error{Host: host, Err: errors.New("it does not speak TLS"), Advice: "--insecure asks it over HTTP"}
 	case errors.As(err, &dns) && dns.IsNotFound:
@@ -99,12 +98,6 @@ func Explain(host string, err error) error {
 		return network(fmt.Sprintf("%s: %v", host, err))
 	}
 	return err
-}
-
-func isUnknownAuthority(err error) bool {
-	var authority x509.UnknownAuthorityError
-	var hostname x509.HostnameError
-	return errors.As(err, &authority) || errors.As(err, &hostname)
 }
 
 // retriable reports whether an HTTP status may be another the next time.

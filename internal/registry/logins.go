@@ -88,19 +88,45 @@ func (l *Logins) Docker() *configfile.ConfigFile { return l.docker }
 // or for a repository of it; none are the zero value. Docker's win, then those
 // of the auth.json files, in their order.
 func (l *Logins) Of(repository string) (types.AuthConfig, error) {
-	host, _, _ := strings.Cut(repository, "/")
+	host, path, _ := strings.Cut(repository, "/")
 	key := host
-	if host == name.DefaultRegistry || host == "docker.io" || host == "registry-1.docker.io" {
+	if host == name.DefaultRegistry || host == "docker.io" {
 		host, key = "docker.io", dockerHub
+		repository = host + "/" + path
 	}
 	auth, err := l.docker.GetAuthConfig(key)
 	if err != nil {
 		return auth, fmt.Errorf("read the credentials for %s: %w", host, err)
 	}
+	return l.inFiles(auth, repository, host)
+}
+
+// Else returns auth, which Docker has for a registry, unless that is none, and
+// then what an auth.json has for the registry, or for the repository that is
+// the first of the scopes ("repository:team/app:pull").
+func (l *Logins) Else(auth types.AuthConfig, host string, scopes []string) (types.AuthConfig, error) {
+	if host == "registry-1.docker.io" {
+		host = "docker.io"
+	}
+	repository := host
+	for _, s := range scopes {
+		if rest, ok := strings.CutPrefix(s, "repository:"); ok {
+			path, _, _ := strings.Cut(rest, ":")
+			repository = host + "/" + path
+			break
+		}
+	}
+	return l.inFiles(auth, repository, host)
+}
+
+// inFiles returns auth unless that is none, and else what the first auth.json
+// has that has something.
+func (l *Logins) inFiles(auth types.AuthConfig, repository, host string) (types.AuthConfig, error) {
 	for _, f := range l.containers {
 		if !isEmpty(auth) {
 			break
 		}
+		var err error
 		if auth, err = f.of(repository, host); err != nil {
 			return auth, fmt.Errorf("read the credentials for %s in %s: %w", host, f.Filename, err)
 		}

@@ -118,7 +118,8 @@ func (c *careful) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, fmt.Errorf("%s: %w", req.URL.Host, ErrPlain)
 	}
 	ctx, cancel := context.WithCancelCause(req.Context())
-	watch := time.AfterFunc(c.silence, func() { cancel(fmt.Errorf("%s: %w for %s", req.URL.Host, ErrSilent, c.silence)) })
+	silent := fmt.Errorf("%s: %w for %s", req.URL.Host, ErrSilent, c.silence)
+	watch := time.AfterFunc(c.silence, func() { cancel(silent) })
 	req = req.Clone(ctx)
 	if req.Body != nil {
 		req.Body = &sentReader{req.Body, func() { watch.Reset(c.silence) }}
