@@ -131,6 +131,7 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 		Getenv:       a.getenv,
 		Stdout:       a.Out,
 		DockerConfig: a.dockerConfig(),
+		AuthFiles:    a.authFiles(),
 		Policy:       a.env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"],
 		Trail:        p.trail,
 		Lower:        p.lower,
