@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"exec/pool":          {"config", "exec", "graph"},
 	"internal/diag":      {"config"},
 	"internal/docker":    {},
+	"internal/plan":      {"config", "exec/buildkit", "graph", "internal/diag"},
 	"internal/progress":  {"config", "exec", "graph", "internal/diag"},
 	"internal/engine":    {},
 	"internal/store":     {},

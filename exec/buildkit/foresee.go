@@ -155,17 +155,18 @@ func (f *foreseer) look(v *view) {
 	v.Dockerfile = f.s.dockerfileOf(j)
 	v.gw = f.s.newOffline(j)
 	defer v.doubts()
-	if j.remote() {
-		v.Unsure = append(v.Unsure, "its context is fetched by the builder")
-	}
 	if j.req.Call != "" && !j.frontend() {
 		return // answered in kiln, from the Dockerfile alone
 	}
 	res, err := runFrontend(f.s.run, v.gw)
-	if err != nil {
-		if !errors.Is(err, errSurvey) {
-			v.Err = err
+	switch {
+	case errors.Is(err, errSurvey):
+		if len(j.mounts) > 0 {
+			v.Unsure = append(v.Unsure, "the builder fetches its Dockerfile, which says what it reads")
 		}
+		return
+	case err != nil:
+		v.Err = err
 		return
 	}
 	defs, err := lazyDefs(res)

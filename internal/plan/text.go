@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -66,9 +67,22 @@ func (w *writer) row(depth int, label, text string) {
 // wrap breaks text between words.
 func (w *writer) wrap(indent int, text string) []string {
 	if w.Width == 0 {
-		return strings.Split(text, "\n")
+		return []string{text}
 	}
-	return strings.Split(ansi.Wordwrap(text, max(w.Width-indent, leastText), ","), "\n")
+	var lines []string
+	line, room := "", max(w.Width-indent, leastText)
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == "":
+			line = word
+		case ansi.StringWidth(line)+1+ansi.StringWidth(word) > room:
+			lines = append(lines, line)
+			line = word
+		default:
+			line += " " + word
+		}
+	}
+	return append(lines, line)
 }
 
 func (w *writer) line(text string) { w.b.WriteString(text + "\n") }
@@ -198,15 +212,28 @@ func (d Dockerfile) text() string {
 		text += ", fetched by the builder"
 	}
 	if d.Stage != "" && (d.Stage != "0" || len(d.Stages) != 1) {
-		text += ", stage " + d.Stage
-		if len(d.Stages) > 1 {
-			text += fmt.Sprintf(" of %d", len(d.Stages))
-		}
+		text += ", " + d.stageText()
 	}
 	if d.Frontend != "" {
 		text += ", read by " + d.Frontend
 	}
 	return text
+}
+
+// stageText tells the stage that is built; one without a name by its place.
+func (d Dockerfile) stageText() string {
+	n := slices.Index(d.Stages, d.Stage)
+	of := ""
+	if len(d.Stages) > 1 {
+		of = fmt.Sprintf(" of %d", len(d.Stages))
+	}
+	switch {
+	case n < 0 || d.Stage != strconv.Itoa(n):
+		return "stage " + d.Stage + of
+	case n == len(d.Stages)-1:
+		return "the last stage" + of
+	}
+	return fmt.Sprintf("stage %s (from 0)%s", d.Stage, of)
 }
 
 func (kv KeyValue) text() string { return kv.Key + "=" + kv.Value }
@@ -467,6 +494,8 @@ func valueText(s *string) string {
 		return "(not set)"
 	case *s == "":
 		return `""`
+	case strings.HasPrefix(*s, "sha256:"):
+		return (*s)[:min(len(*s), len("sha256:")+12)]
 	}
 	return *s
 }

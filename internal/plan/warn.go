@@ -202,7 +202,7 @@ func unpinned(p *Plan) []Warning {
 	slices.Sort(order)
 	var out []Warning
 	for _, ref := range order {
-		out = append(out, Warning{Code: UnpinnedBase, Text: fmt.Sprintf("%s, in %s, is not pinned by a digest: it may be another image tomorrow.", ref, some(by[ref])), Targets: by[ref]})
+		out = append(out, Warning{Code: UnpinnedBase, Text: fmt.Sprintf("%s, in %s, is not pinned by a digest: it may be another image tomorrow.", familiar(ref), some(by[ref])), Targets: by[ref]})
 	}
 	return out
 }
