@@ -160,8 +160,9 @@ func (s *Solver) Solve(ctx context.Context, n *graph.Node, inputs map[string]exe
 	s.router.join(j.name, j.req.Dockerfile, sink)
 	r, err := s.solve(ctx, j, inputs)
 	if err != nil {
+		err = s.explain(ctx, j, err) // which waits for the end of the step that failed
 		s.router.leave(j.name)
-		return nil, s.explain(ctx, j, err)
+		return nil, err
 	}
 	return r, nil
 }
