@@ -32,6 +32,12 @@ func (a *app) markCached(s *store.Store, d digest.Digest, origin store.Origin, h
 	} else if record := buildOf(s, d, origin.BuiltAs); record != nil {
 		h.Run, own = record.Run, record.All
 	}
+	h.matchSteps(own, others)
+}
+
+// matchSteps marks the entries of a history by the steps of the image's target
+// and those of the targets that it may be based on.
+func (h *layerHistory) matchSteps(own, others []*runs.Step) {
 	steps := writtenSteps(own)
 	byOrder := len(stagesOf(steps)) == 1
 	rest := writtenSteps(others)

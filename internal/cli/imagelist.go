@@ -116,7 +116,7 @@ const noName = "<none>"
 func splitName(name string) (repository, tag string) {
 	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
-		return cmp.Or(name, noName), noName
+		return cmp.Or(oneLine(name, true), noName), noName // another tool's, which may hold anything
 	}
 	tag = noName
 	if t, ok := named.(reference.Tagged); ok {

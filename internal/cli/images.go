@@ -95,7 +95,7 @@ func (a *app) images(ctx context.Context, o imagesOptions, args []string) error 
 	if err != nil {
 		return err
 	}
-	chosen, err := l.choose(ctx, filters, args)
+	chosen, err := l.choose(ctx, filters, args, time.Now())
 	if err != nil {
 		return err
 	}
@@ -161,8 +161,8 @@ func distinct(chosen []chosenImage) []storedImage {
 }
 
 // choose returns the images that filters and the argument leave.
-func (l *imageList) choose(ctx context.Context, filters []imageFilter, args []string) ([]chosenImage, error) {
-	match, err := l.filter(ctx, filters, time.Now())
+func (l *imageList) choose(ctx context.Context, filters []imageFilter, args []string, now time.Time) ([]chosenImage, error) {
+	match, err := l.filter(ctx, filters, now)
 	if err != nil {
 		return nil, err
 	}
@@ -247,9 +247,9 @@ func (l *imageList) rows(list []chosenImage, o imagesOptions, now time.Time) []i
 		}
 		rows = append(rows, imageRow{
 			Repository: c.repository, Tag: c.tag, ID: shortID(v.ID, o.noTrunc), Digest: c.storedImage.Target.Digest.String(),
-			Platform: cmp.Or(v.Platform, "-"), CreatedSince: humanAge(created, now), CreatedAt: created.Format("2006-01-02 15:04:05 -0700 MST"),
-			Size: humanSize(l.sizeOf(c)), StoredSize: humanSize(stored), Target: cmp.Or(c.BuiltAs, "-"), Definition: c.Definition,
-			Name: c.label, MediaType: c.storedImage.Target.MediaType, StoredSince: humanAge(c.Stored, now),
+			Platform: cmp.Or(oneLine(v.Platform, true), "-"), CreatedSince: humanAge(created, now), CreatedAt: created.Format("2006-01-02 15:04:05 -0700 MST"),
+			Size: humanSize(l.sizeOf(c)), StoredSize: humanSize(stored), Target: cmp.Or(oneLine(c.BuiltAs, true), "-"), Definition: oneLine(c.Definition, true),
+			Name: c.label, MediaType: oneLine(c.storedImage.Target.MediaType, true), StoredSince: humanAge(c.Stored, now),
 		})
 	}
 	return rows

@@ -71,7 +71,7 @@ func (a *app) rm(ctx context.Context, o rmOptions, args []string) error {
 	var chosen []storedImage
 	var errs []error
 	if len(args) == 0 {
-		some, err := l.choose(ctx, filters, nil)
+		some, err := l.choose(ctx, filters, nil, time.Now())
 		if err != nil {
 			return err
 		}

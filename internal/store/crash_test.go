@@ -169,6 +169,21 @@ func fillDisk(args []string) error {
 	if err := s.Put(context.Background(), []string{"first"}, d); err != nil {
 		return err
 	}
+	if _, err := addImage(s.Content(), strings.Repeat("garbage ", 5_000)); err != nil { // named by nobody
+		return err
+	}
+	if err := s.Close(); err != nil {
+		return err
+	}
+	if s, err = Open(filepath.Join(dir, "store")); err != nil {
+		return err
+	}
+	old := time.Now().Add(-time.Hour)
+	for _, path := range s.glob("blobs/*/*") {
+		if err := os.Chtimes(path, old, old); err != nil {
+			return err
+		}
+	}
 	fill := filepath.Join(dir, "fill")
 	_ = os.WriteFile(fill, make([]byte, 1<<20), 0o644) // as much as there is room for
 	full := s.Put(context.Background(), []string{"second"}, d)
@@ -178,6 +193,14 @@ func fillDisk(args []string) error {
 	fmt.Println(full)
 	if _, err := s.Resolve(context.Background(), "first"); err != nil {
 		return err
+	}
+	if err := readAll(s); err != nil {
+		return err
+	}
+	// What is garbage makes room for the list without an image.
+	removed, err := s.Remove(context.Background(), func(Image) bool { return true })
+	if err != nil || len(removed) != 1 {
+		return fmt.Errorf("removed %v, %v", removed, err)
 	}
 	if err := os.Remove(fill); err != nil {
 		return err
@@ -212,10 +235,40 @@ func writeReadOnly(args []string) error {
 	if _, err := s.Resolve(context.Background(), "first"); err != nil {
 		return err
 	}
+	if err := readAll(s); err != nil {
+		return err
+	}
 	fmt.Println(s.Put(context.Background(), []string{"second"}, d))
 	_, err = Open(filepath.Join(dir, "new"))
 	fmt.Println(err)
+	_, err = s.Remove(context.Background(), func(Image) bool { return true })
+	fmt.Println(err)
+	fmt.Println(s.PutRecord(d.Digest, "target", nil))
 	return nil
+}
+
+// readAll does what only reads the store, which has one image that is whole.
+func readAll(s *Store) error {
+	ctx := context.Background()
+	d, err := s.Use(ctx, "first")
+	if err != nil {
+		return err
+	}
+	list, err := s.List(ctx)
+	if err != nil || len(list) != 1 {
+		return fmt.Errorf("the list is %v, %w", list, err)
+	}
+	if k, wrong := s.Know(ctx, list, nil); k.Of(d.Digest) == nil || len(wrong) > 0 {
+		return fmt.Errorf("known is %v, %v", k.Of(d.Digest), wrong)
+	}
+	if c, err := s.Check(ctx); err != nil || len(c.Faults) > 0 {
+		return fmt.Errorf("faults %v, %w", c.Faults, err)
+	}
+	if _, err := s.GC(ctx, GCOptions{DryRun: true}); err != nil {
+		return err
+	}
+	_, err = s.Usage(ctx)
+	return err
 }
 
 func TestFullAndReadOnlyDisks(t *testing.T) {

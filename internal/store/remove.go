@@ -4,13 +4,26 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"syscall"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // Remove takes out of the list the images of which drop is true, and returns
-// them. Their blobs stay until GC. Other writers wait while drop is called.
+// them. Their blobs stay until GC. Other writers wait while drop is called. On
+// a full disk, where the list cannot be written, garbage makes room for it.
 func (s *Store) Remove(ctx context.Context, drop func(Image) bool) ([]Image, error) {
+	removed, err := s.remove(ctx, drop)
+	if !errors.Is(err, syscall.ENOSPC) {
+		return removed, err
+	}
+	if g, _ := s.GC(ctx, GCOptions{}); len(g.Removed) == 0 {
+		return nil, err
+	}
+	return s.remove(ctx, drop)
+}
+
+func (s *Store) remove(ctx context.Context, drop func(Image) bool) ([]Image, error) {
 	var removed []Image
 	err := s.edit(ctx, func(idx *ocispec.Index) bool {
 		idx.Manifests = slices.DeleteFunc(idx.Manifests, func(d descriptor) bool {

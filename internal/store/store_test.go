@@ -45,6 +45,11 @@ func addImage(cs content.Store, text string) (ocispec.Descriptor, error) {
 	if err != nil {
 		return layer, err
 	}
+	return addManifest(cs, layer)
+}
+
+// addManifest writes an image of a layer.
+func addManifest(cs content.Store, layer ocispec.Descriptor) (ocispec.Descriptor, error) {
 	cfg, err := json.Marshal(ocispec.Image{
 		Platform: ocispec.Platform{OS: "linux", Architecture: "amd64"},
 		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{layer.Digest}},
@@ -71,6 +76,15 @@ func addImage(cs content.Store, text string) (ocispec.Descriptor, error) {
 func mustImage(t *testing.T, s *Store, text string) ocispec.Descriptor {
 	t.Helper()
 	d, err := addImage(s.Content(), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func mustManifest(t *testing.T, s *Store, layer ocispec.Descriptor) ocispec.Descriptor {
+	t.Helper()
+	d, err := addManifest(s.Content(), layer)
 	if err != nil {
 		t.Fatal(err)
 	}
