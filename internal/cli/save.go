@@ -1,8 +1,8 @@
 package cli
 
 import (
-	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -148,18 +149,59 @@ func (a *app) writeOutput(path string, write func(io.Writer) error) error {
 	} else if err == nil && info.IsDir() {
 		return usagef("%s is a directory; name a file in it", path)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".kiln-*")
+	f, err := newOutput(path)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	err = write(f)
+	err = write(f.File)
 	if err == nil {
-		err = cmp.Or(f.Chmod(0o644), f.Sync())
+		err = f.Sync()
 	}
-	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = f.name(path)
+	}
+	return errors.Join(err, f.close())
+}
+
+// An output is a file that has no name yet, or a passing one.
+type output struct {
+	*os.File
+	passing string // "" if it has none
+}
+
+// newOutput makes the file that is to be at path. Where the system can, it has
+// no name until it is whole, and so nothing stays if kiln is killed.
+func newOutput(path string) (*output, error) {
+	if f, err := openUnnamed(filepath.Dir(path)); err == nil {
+		return &output{File: f}, nil
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), passingName(path))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return os.Rename(f.Name(), path)
+	return &output{File: f, passing: f.Name()}, f.Chmod(0o644)
+}
+
+// passingName is a pattern for the name of a file that is to be at path.
+func passingName(path string) string { return "." + filepath.Base(path) + ".kiln-*" }
+
+// name puts the file at path, in place of what is there.
+func (o *output) name(path string) error {
+	if o.passing == "" {
+		passing := filepath.Join(filepath.Dir(path), strings.Replace(passingName(path), "*", rand.Text(), 1))
+		if err := linkUnnamed(o.File, passing); err != nil {
+			return err
+		}
+		o.passing = passing
+	}
+	return os.Rename(o.passing, path)
+}
+
+// close ends the use of the file, and removes it unless it has been named.
+func (o *output) close() error {
+	err := o.Close()
+	if o.passing != "" {
+		_ = os.Remove(o.passing) // gone already when all went well
+	}
+	return err
 }
