@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/distribution/reference"
 	"github.com/hashicorp/hcl/v2"
+	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/config"
@@ -83,6 +84,12 @@ func StoredRef(ref string) (string, error) {
 // prepareStored looks up the named contexts of kiln's store.
 func (s *Solver) prepareStored(j *job) error {
 	if len(j.req.FromStore) == 0 {
+		return nil
+	}
+	if s.opt.Bases == nil && s.conn == nil { // nobody builds this, see foresee.go
+		for _, c := range j.req.FromStore {
+			j.readStored(c.Name, ocispec.Descriptor{Digest: digest.FromString(c.Ref)})
+		}
 		return nil
 	}
 	if s.opt.Bases == nil {
@@ -159,6 +166,10 @@ func (s *Solver) findStored(j *job) {
 		}
 		name := strings.TrimSuffix(reference.FamiliarString(named), ":latest")
 		j.readStored(name, desc)
+		if j.bases == nil {
+			j.bases = map[string]string{}
+		}
+		j.bases[name] = desc.Digest.String()
 		note := fmt.Sprintf("FROM %s is the image of that name in kiln's store, %s; with pull = true or --pull it is the registry's\n", name, desc.Digest)
 		if other := s.writer(j, base.Ref); other != "" {
 			note += fmt.Sprintf("This run's target %s writes that name later. To build on what it makes: contexts = { %q = %q }\n", other, name, "target:"+other)

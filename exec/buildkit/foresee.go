@@ -37,6 +37,7 @@ type ForeseeOptions struct {
 	Policy   string
 	Lower    LowerOptions // Stored is set where Own is
 	Frontend bool
+	Bases    BaseStore
 	Own      bool // the daemon is kiln's own, and images go to kiln's store
 }
 
@@ -104,7 +105,7 @@ type view struct {
 }
 
 func newForeseer(ctx context.Context, g *graph.Graph, o ForeseeOptions) (*foreseer, error) {
-	opt := Options{Dir: o.Dir, Policy: o.Policy, Lower: o.Lower, Frontend: o.Frontend}
+	opt := Options{Dir: o.Dir, Policy: o.Policy, Lower: o.Lower, Frontend: o.Frontend, Bases: o.Bases}
 	opt.Lower.Stored = o.Own
 	if o.Own {
 		opt.Store = noStore{}
@@ -199,6 +200,11 @@ func (s *Solver) foreseeImages(j *job) error {
 // doubts ends a view with what it does not know.
 func (v *view) doubts() {
 	v.Bases = v.Dockerfile.bases(v.j.req, v.gw.images)
+	for i, b := range v.Bases {
+		if dgst, ok := v.j.bases[b.Context]; ok {
+			v.Bases[i].Context, v.Bases[i].Stored = "", dgst
+		}
+	}
 	if v.j.syntax != "" && !isDockerfileFrontend(v.j.syntax) || v.j.req.Frontend != builtin {
 		v.Unsure = append(v.Unsure, fmt.Sprintf("its Dockerfile is read by the frontend %s, which kiln does not know", v.frontend()))
 	}

@@ -46,6 +46,7 @@ type Base struct {
 	Platforms []string // that it is looked up for, sorted; nil where that is not known
 	Line      int      // of the first use in the Dockerfile; 0 if a named context brings it in
 	Context   string   // the named context that is read in its place; "" is none
+	Stored    string   // digest of the image of kiln's store that is read, having that name; "" is none
 }
 
 // A stage is a stage of a Dockerfile.

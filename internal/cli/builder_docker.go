@@ -189,6 +189,12 @@ func unfit(e *docker.Engine) error {
 	return nil
 }
 
+// buildsInDocker reports whether a Docker Engine would build.
+func (a *app) buildsInDocker(b builderFlags) bool {
+	choices, err := a.choose(b)
+	return err == nil && hasDocker(choices)
+}
+
 // hasDocker reports whether a Docker Engine is among the choices.
 func hasDocker(choices []builderChoice) bool {
 	return slices.ContainsFunc(choices, func(c builderChoice) bool { return c.docker != nil })

@@ -156,9 +156,14 @@ func (a *app) planOf(ctx context.Context, o planOptions, d *definition, g *graph
 	if err != nil {
 		return nil, err
 	}
-	seen, err := buildkit.Foresee(ctx, g, buildkit.ForeseeOptions{
-		Dir: a.dir, Policy: a.env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"], Lower: lower, Own: own,
-	})
+	options := buildkit.ForeseeOptions{Dir: a.dir, Policy: a.env["EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"], Lower: lower, Own: own}
+	if !a.buildsInDocker(o.builderFlags) {
+		if b := a.openBases(ctx); b != nil {
+			defer b.Close()
+			options.Bases = b
+		}
+	}
+	seen, err := buildkit.Foresee(ctx, g, options)
 	if err != nil {
 		return nil, err
 	}

@@ -135,7 +135,7 @@ func (m *maker) dockerfile(out *Target, t *config.Target, o *buildkit.Outlook) {
 		d.Ignore, d.IgnoreDigest = relative(m.Dir, o.Dockerfile.Ignore), o.Dockerfile.IgnoreDigest
 	}
 	for _, b := range o.Bases {
-		out.Bases = append(out.Bases, Base{Ref: m.shown(b.Ref), Pinned: b.Pinned, Platforms: b.Platforms, Line: b.Line, Context: b.Context})
+		out.Bases = append(out.Bases, Base{Ref: m.shown(b.Ref), Pinned: b.Pinned, Platforms: b.Platforms, Line: b.Line, Context: b.Context, Stored: b.Stored})
 	}
 }
 

@@ -100,6 +100,7 @@ type Base struct {
 	Platforms []string `json:"platforms,omitempty"` // that it is looked up for
 	Line      int      `json:"line,omitempty"`      // of the Dockerfile
 	Context   string   `json:"context,omitempty"`   // named context that is read instead
+	Stored    string   `json:"stored,omitempty"`    // digest of the image of kiln's store that is read, having that name
 }
 
 // An Output is a way in which a result leaves the builder.

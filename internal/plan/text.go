@@ -283,7 +283,10 @@ func (b Base) text(t *Target) string {
 	if b.Line > 0 {
 		text += fmt.Sprintf(" (line %d)", b.Line)
 	}
-	if b.Context == "" && !b.Pinned {
+	switch {
+	case b.Stored != "":
+		text += ", the one in kiln's image store: " + b.Stored
+	case b.Context == "" && !b.Pinned:
 		text += ", not pinned"
 	}
 	return text

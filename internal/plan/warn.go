@@ -188,7 +188,7 @@ func unpinned(p *Plan) []Warning {
 	by := map[string][]string{}
 	for _, t := range p.Targets {
 		for _, b := range t.Bases {
-			if b.Pinned || b.Context != "" {
+			if b.Pinned || b.Context != "" || b.Stored != "" {
 				continue
 			}
 			if by[b.Ref] == nil {
