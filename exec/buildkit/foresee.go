@@ -90,9 +90,27 @@ func Foresee(ctx context.Context, g *graph.Graph, o ForeseeOptions) (*Foresight,
 
 // A foreseer is a Solver without a daemon.
 type foreseer struct {
-	s     *Solver
-	err   error
-	views []*view
+	s      *Solver
+	err    error
+	views  []*view
+	byName map[string]*view
+}
+
+// madeBefore is what is written to this machine before a node is built.
+func (f *foreseer) madeBefore(n *graph.Node) []string {
+	var out []string
+	for _, m := range slices.Concat(n.Needs, n.After) {
+		out = append(out, f.byName[m.Name()].made...)
+	}
+	for _, m := range n.After {
+		for _, e := range m.Target.Outputs {
+			if e.Dest != "" && e.Dest != "-" {
+				out = append(out, f.s.abs(e.Dest))
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // A view is a target on its way to an Outlook.
@@ -100,6 +118,7 @@ type view struct {
 	Outlook
 	j    *job
 	late bool          // see job.late
+	made []string      // files and directories that those write which it waits for, absolute
 	gw   *offline      // what the frontend has asked for
 	asks []localSource // of the build itself
 }
@@ -119,12 +138,14 @@ func newForeseer(ctx context.Context, g *graph.Graph, o ForeseeOptions) (*forese
 	if s.sess, err = s.newSession(); err != nil {
 		return nil, err
 	}
-	f := &foreseer{s: s}
+	f := &foreseer{s: s, byName: map[string]*view{}}
 	late := map[*graph.Node]bool{}
 	for _, n := range g.Nodes() {
 		late[n] = isLate(n, late)
 		v := &view{Outlook: Outlook{Target: n.Name()}, late: late[n]}
+		v.made = f.madeBefore(n)
 		f.views = append(f.views, v)
+		f.byName[n.Name()] = v
 		if v.Request, v.Diags = Lower(n.Target, s.opt.Lower); v.Request == nil {
 			continue
 		}
@@ -143,9 +164,10 @@ func (f *foreseer) look(v *view) {
 		return
 	}
 	if err := j.load(f.s); err != nil {
-		v.Err = err
-		if v.late {
-			v.Unsure = append(v.Unsure, "what it waits for may still make its files")
+		if v.late { // what it waits for may make the files
+			v.Unsure = append(v.Unsure, fmt.Sprintf("as it is now, %v", err))
+		} else {
+			v.Err = err
 		}
 		if j.mounts != nil && j.loadDockerfile(f.s) == nil { // a context is missing
 			v.Dockerfile = f.s.dockerfileOf(j)
@@ -208,11 +230,25 @@ func (v *view) doubts() {
 	if v.j.syntax != "" && !isDockerfileFrontend(v.j.syntax) || v.j.req.Frontend != builtin {
 		v.Unsure = append(v.Unsure, fmt.Sprintf("its Dockerfile is read by the frontend %s, which kiln does not know", v.frontend()))
 	}
+	for _, path := range v.made {
+		for _, mount := range slices.Sorted(maps.Keys(v.j.mounts)) {
+			if dir := v.j.mounts[mount].root; dir != "" && (within(dir, path) || within(path, dir)) {
+				v.Unsure = append(v.Unsure, fmt.Sprintf("a target that it waits for writes %s, where it reads", filepath.Base(path)))
+				break
+			}
+		}
+	}
 	for _, line := range v.gw.undefined {
 		if v.Dockerfile.copiesVariable(line) {
 			v.Unsure = append(v.Unsure, fmt.Sprintf("line %d of its Dockerfile names a file by a variable that only its base image may have", line))
 		}
 	}
+}
+
+// within reports whether a path is a directory or lies in it.
+func within(dir, path string) bool {
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel)
 }
 
 // frontend is the image that reads the Dockerfile; "" is BuildKit's own.

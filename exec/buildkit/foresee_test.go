@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -70,6 +71,12 @@ func TestForesee(t *testing.T) {
 		"late.Dockerfile": "FROM scratch\nCOPY unasked /\n",
 	}
 	named := []config.NamedSource{{Name: "named", From: local("named")}}
+	pushed := func(name string) *config.Target {
+		return &config.Target{Name: "a", Args: kv("N", "0"), Stage: "base", Tags: []string{newCountingRegistry(t).host + "/" + name}, Outputs: []config.Export{{Type: "registry"}}}
+	}
+	attested := pushed("attested")
+	attested.Attest = []config.Attestation{{Type: "provenance", Attrs: kv("mode", "max")}}
+	provenance := buildkit.Options{Store: newStore(t), Lower: buildkit.LowerOptions{Provenance: true}}
 	for _, tt := range []struct {
 		name    string
 		opt     buildkit.Options
@@ -99,6 +106,9 @@ func TestForesee(t *testing.T) {
 		{"cache exported", buildkit.Options{}, []*config.Target{
 			{Name: "a", Args: kv("N", "0"), Stage: "base", Outputs: cacheOnly, CacheTo: []config.Cache{{Type: "local", Attrs: kv("dest", "out")}}},
 		}, "shared/a shared/deep/er/b shared/empty svc/0/f"},
+		// The daemon's frontend reads the Dockerfile, once it is known that the registry lacks the image.
+		{"pushed", provenance, []*config.Target{pushed("plain")}, ".dockerignore Dockerfile shared/a shared/deep/er/b shared/empty svc/0/f"},
+		{"attested", provenance, []*config.Target{attested}, ".dockerignore Dockerfile shared/a shared/deep/er/b shared/empty svc/0/f"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := files(t, t.TempDir(), tree)
@@ -109,7 +119,7 @@ func TestForesee(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := &session{dir: dir, targets: tt.targets, opt: tt.opt}
-			_, got := foreseen(t, s, false)
+			_, got := foreseen(t, s, tt.opt.Store != nil)
 			sent := &sentFiles{}
 			s.opt.Sent = sent.add
 			s.must(t)
@@ -126,5 +136,85 @@ func TestForesee(t *testing.T) {
 				t.Errorf("foreseen were %v, want %v", rel, tt.want)
 			}
 		})
+	}
+}
+
+// TestForeseeBases: what a Dockerfile is built from, with the values of its
+// arguments, the lines, and the named contexts that are read instead.
+func TestForeseeBases(t *testing.T) {
+	const digest = "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	for _, tt := range []struct{ file, stage, want, args string }{
+		{"FROM scratch\n", "", "", ""},
+		{"FROM alpine\n", "", "docker.io/library/alpine:latest:1", ""},
+		{"FROM alpine" + digest + "\n", "", "docker.io/library/alpine" + digest + ":1 pinned", ""},
+		{"ARG V=1\nARG IMAGE=r.example.com/x:$V\nARG OTHER=o\nFROM ${IMAGE}\n", "", "r.example.com/x:1:4", "V=1 IMAGE=r.example.com/x:1"},
+		{"ARG GO=1\nFROM golang:$GO\n", "", "docker.io/library/golang:9:2", "GO=9"},
+		{"FROM --platform=$BUILDPLATFORM alpine\n", "", "docker.io/library/alpine:latest:1", ""},
+		{"FROM alpine AS a\nFROM debian AS b\nFROM a\nCOPY --from=busybox:1 /x /y\n", "", "docker.io/library/alpine:latest:1 docker.io/library/busybox:1:4", ""},
+		{"FROM alpine AS a\nFROM debian AS b\nFROM a\nCOPY --from=busybox:1 /x /y\n", "b", "docker.io/library/debian:latest:2", ""},
+		{"FROM alpine AS a\nFROM scratch\nRUN --mount=from=a,target=/m --mount=from=debian,target=/d true\n", "", "docker.io/library/alpine:latest:1 docker.io/library/debian:latest:3", ""},
+		{"FROM named\nCOPY --from=named / /\n", "", "named:1=named", ""},
+		{"FROM debian AS named\nRUN x\nFROM named\n", "", "named:1=named", ""},
+		{"FROM image\n", "", "image:1=image docker.io/library/alpine:3", ""},
+		{"FROM nosuch AS unused\nFROM scratch\n", "", "", ""},
+	} {
+		dir := files(t, t.TempDir(), map[string]string{"Dockerfile": tt.file, "named/f": "f"})
+		s := &session{dir: dir, targets: []*config.Target{{Name: "a", Stage: tt.stage, Args: kv("GO", "9"), Contexts: []config.NamedSource{
+			{Name: "named", From: local("named")}, {Name: "image", From: config.Image{Ref: "alpine:3"}},
+		}}}}
+		f, _ := foreseen(t, s, true)
+		var got, args []string
+		for _, b := range f.Outlooks[0].Bases {
+			text := b.Ref
+			if b.Line > 0 {
+				text += ":" + strconv.Itoa(b.Line)
+			}
+			if b.Pinned {
+				text += " pinned"
+			}
+			if b.Context != "" {
+				text += "=" + b.Context
+			} else if len(b.Platforms) != 1 {
+				t.Errorf("%q: %s is looked up for %v", tt.file, b.Ref, b.Platforms)
+			}
+			got = append(got, text)
+		}
+		for _, kv := range f.Outlooks[0].Dockerfile.FromArgs {
+			args = append(args, kv.Key+"="+kv.Value)
+		}
+		if strings.Join(got, " ") != tt.want || strings.Join(args, " ") != tt.args {
+			t.Errorf("%q: got %v, %v, want %s, %s", tt.file, got, args, tt.want, tt.args)
+		}
+	}
+}
+
+// TestForeseeAfter: what a target waits for may make what it reads. That is
+// no failure, and it is said.
+func TestForeseeAfter(t *testing.T) {
+	dir := files(t, t.TempDir(), map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+	after := []config.Ref{{Name: "gen"}}
+	s := &session{dir: dir, targets: []*config.Target{
+		{Name: "gen", Outputs: toDir("out")},
+		{Name: "new", Context: local("out"), DependsOn: after},
+		{Name: "there", DependsOn: after},
+		{Name: "next", Contexts: []config.NamedSource{from("there", "there")}},
+		{Name: "other", DependsOn: []config.Ref{{Name: "next"}}},
+		{Name: "plain"},
+	}}
+	f, err := buildkit.Foresee(t.Context(), s.graph(t), buildkit.ForeseeOptions{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, o := range f.Outlooks {
+		if o.Err != nil {
+			t.Errorf("%s: %v", o.Target, o.Err)
+		}
+		got[o.Target] = strings.Join(o.Unsure, "; ")
+	}
+	const writes = "a target that it waits for writes out, where it reads"
+	want := map[string]string{"gen": "", "new": "as it is now, the context \"out\" does not exist", "there": writes, "next": writes, "other": writes, "plain": ""}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

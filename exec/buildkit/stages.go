@@ -265,8 +265,8 @@ func (r *stageReader) read(stages []instructions.Stage, i int) stage {
 	} else {
 		out.uses = append(out.uses, use{base, out.line})
 	}
-	copied := func(from string, line int) {
-		if at, ok := targetStage(stages, from); ok && from != "" {
+	reads := func(from string, find func([]instructions.Stage, string) (int, bool), line int) {
+		if at, ok := find(stages, from); ok && from != "" {
 			out.needs = append(out.needs, at)
 		} else if from != "" {
 			out.uses = append(out.uses, use{from, line})
@@ -275,10 +275,10 @@ func (r *stageReader) read(stages []instructions.Stage, i int) stage {
 	for _, cmd := range st.Commands {
 		switch c := cmd.(type) {
 		case *instructions.CopyCommand:
-			copied(c.From, lineOf(c.Location()))
+			reads(c.From, targetStage, lineOf(c.Location()))
 		case *instructions.RunCommand:
 			for _, m := range instructions.GetMounts(c) {
-				copied(m.From, lineOf(c.Location()))
+				reads(m.From, instructions.HasStage, lineOf(c.Location())) // not by number
 			}
 		}
 	}

@@ -304,3 +304,15 @@ func TestShares(t *testing.T) {
 		t.Errorf("in all %+v", p.Sends)
 	}
 }
+
+// What a file says moves no cursor.
+func TestTextIsVisible(t *testing.T) {
+	p := makePlan(t, write(t, map[string]string{
+		"build.hcl":  "target \"a\" {\n description = \"x\\u001b[2Jy\"\n args = { K = \"a\\rb\\u202ec\" }\n}",
+		"Dockerfile": "FROM scratch\nCOPY d /\n", "d/e\x1b[1mf": "f",
+	}), func(in *Input) { in.Count.List = true }, "a")
+	text := p.Text(TextOptions{})
+	if strings.ContainsAny(text, "\x1b\r\u202e") || !strings.Contains(text, "d/e\ufffd[1mf") {
+		t.Errorf("got %q", text)
+	}
+}

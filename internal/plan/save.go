@@ -162,18 +162,27 @@ func encode(t *config.Target) savedTarget {
 	return s
 }
 
-func (s savedTarget) decode() *config.Target {
+// decode returns the target; an error if it is none of kiln's.
+func (s savedTarget) decode() (*config.Target, error) {
 	t := s.Target
-	t.Context = s.Context.decode()
 	t.Contexts = nil
-	for _, c := range s.Contexts {
-		t.Contexts = append(t.Contexts, config.NamedSource{Name: c.Name, From: c.From.decode(), Text: c.Text, Range: c.Range})
+	if t.Context = s.Context.decode(); t.Context == nil || t.Name == "" {
+		return nil, fmt.Errorf("target %q has no context", t.Name)
 	}
-	return &t
+	for _, c := range s.Contexts {
+		from := c.From.decode()
+		if from == nil {
+			return nil, fmt.Errorf("target %q has no context %q", t.Name, c.Name)
+		}
+		t.Contexts = append(t.Contexts, config.NamedSource{Name: c.Name, From: from, Text: c.Text, Range: c.Range})
+	}
+	return &t, nil
 }
 
 func encodeSource(s config.Source) savedSource {
 	switch s := s.(type) {
+	case nil:
+		return savedSource{"local", "."}
 	case config.Local:
 		return savedSource{"local", s.Path}
 	case config.Remote:
@@ -239,7 +248,11 @@ func (b *Build) Config(lookup func(string) (string, bool)) (*config.Config, erro
 	}
 	cfg := &config.Config{}
 	for _, s := range saved {
-		cfg.Targets = append(cfg.Targets, s.decode())
+		t, err := s.decode()
+		if err != nil {
+			return nil, fmt.Errorf("the plan is broken: %w", err)
+		}
+		cfg.Targets = append(cfg.Targets, t)
 	}
 	var lacking []string
 	for _, w := range b.Withheld {

@@ -70,8 +70,9 @@ func TestTargetsComeBack(t *testing.T) {
 		if err := json.Unmarshal(data, &saved); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, saved.decode()); diff != "" {
-			t.Fatal(diff)
+		got, err := saved.decode()
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Fatal(err, diff)
 		}
 	}
 }
@@ -176,8 +177,10 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", tt.text, err, tt.want)
 		}
 	}
-	b := &Build{Definition: []byte(`{}`)}
-	if _, err := b.Config(nil); err == nil || !strings.HasPrefix(err.Error(), "the plan is broken") {
-		t.Errorf("a broken definition: %v", err)
+	for _, broken := range []string{`{}`, `[null]`, `[{"Name":"a"}]`, `[{"Name":"a","Context":{"Kind":"local","Value":"."},"Contexts":[{"Name":"b"}]}]`} {
+		b := &Build{Definition: []byte(broken)}
+		if _, err := b.Config(nil); err == nil || !strings.HasPrefix(err.Error(), "the plan is broken") {
+			t.Errorf("%s: %v", broken, err)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/charmbracelet/x/ansi"
 	"github.com/distribution/reference"
@@ -51,7 +52,7 @@ func (w *writer) row(depth int, label, text string) {
 		return
 	}
 	indent := strings.Repeat(" ", depth)
-	for i, line := range w.wrap(depth+labelWidth, text) {
+	for i, line := range w.wrap(depth+labelWidth, visible(text)) {
 		name := ""
 		if i == 0 {
 			name = label
@@ -62,6 +63,16 @@ func (w *writer) row(depth int, label, text string) {
 		}
 		w.b.WriteString(strings.TrimRight(indent+w.paint(faint, name)+pad+line, " ") + "\n")
 	}
+}
+
+// visible returns text that moves no cursor and no writing direction.
+func visible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
 }
 
 // wrap breaks text between words.
@@ -152,7 +163,7 @@ func (w *writer) target(t *Target) {
 	w.line("  " + w.paint(bold, name) + gap + w.paint(faint, place))
 	row := func(label, text string) { w.row(4, label, text) }
 	if t.Description != "" {
-		for _, line := range w.wrap(4, t.Description) {
+		for _, line := range w.wrap(4, visible(t.Description)) {
 			w.line("    " + line)
 		}
 	}
@@ -413,11 +424,11 @@ func (w *writer) sends(s *Sends) {
 	w.line("")
 	w.line(w.paint(bold, "To send to a builder that has nothing of it: "+s.total()))
 	for _, u := range s.Uploads {
-		w.line("  " + cmp.Or(u.Dir, "Dockerfile in the build file"))
+		w.line("  " + cmp.Or(visible(u.Dir), "Dockerfile in the build file"))
 		w.row(4, "sends", u.Amount.text())
 		w.row(4, "for", some(u.Targets))
 		for _, f := range u.List {
-			w.line(fmt.Sprintf("    %10s  %s", size(f.Bytes), f.Path))
+			w.line(fmt.Sprintf("    %10s  %s", size(f.Bytes), visible(f.Path)))
 		}
 	}
 }
@@ -437,7 +448,7 @@ func (w *writer) warnings(all []Warning) {
 		if x.Place != nil {
 			text = x.Place.at() + ": " + text
 		}
-		for i, line := range w.wrap(2, text) {
+		for i, line := range w.wrap(2, visible(text)) {
 			if i == 0 {
 				w.line(w.paint(style, "! ") + line)
 				continue
