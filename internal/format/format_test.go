@@ -96,7 +96,11 @@ func real(t testing.TB) []string {
 // Formatting real files twice is the same as once, and what they declare is
 // the same before and after.
 func TestRealFiles(t *testing.T) {
-	for _, path := range real(t) {
+	for i, path := range real(t) {
+		isCorpus := strings.Contains(path, "corpus")
+		if isCorpus && raced && i%8 != 0 {
+			continue
+		}
 		src, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -112,6 +116,9 @@ func TestRealFiles(t *testing.T) {
 		twice, err := Source(once)
 		if err != nil || !bytes.Equal(once, twice) {
 			t.Errorf("%s: twice is not once (%v):\n%s", path, err, cmp.Diff(string(once), string(twice)))
+		}
+		if isCorpus && i%5 != 0 {
+			continue // loading all of them takes long; that the tokens are the same was checked
 		}
 		if before, after := plan(src), plan(once); before != after {
 			t.Errorf("%s: the plan changes:\n%s", path, cmp.Diff(before, after))
