@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"internal/store":     {},
 	"internal/keyboard":  {},
 	"internal/picture":   {},
+	"internal/scaffold":  {"config"},
 	"internal/durations": {"config", "exec", "graph"},
 	"internal/gitfacts":  {},
 	"internal/image":     {"config", "exec", "internal/docker", "internal/registry", "internal/store"},

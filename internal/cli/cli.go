@@ -138,7 +138,7 @@ started; 3 no builder could be reached, or it was lost; 130 interrupted.`,
 		imagesCommand(a), inspectCommand(a), historyCommand(a), rmCommand(a), storeCommand(a), tagCommand(a),
 	)
 	root.AddCommand(pushCommand(a), loadCommand(a), saveCommand(a), importCommand(a))
-	root.AddCommand(graphCommand(a), depsCommand(a), rdepsCommand(a), whyCommand(a))
+	root.AddCommand(graphCommand(a), depsCommand(a), rdepsCommand(a), whyCommand(a), initCommand(a))
 	root.AddCommand(buildersCommand(a))
 	root.AddCommand(helpTopics(a)...)
 	return root

@@ -158,6 +158,20 @@ func (r *Repo) changed() (bool, error) {
 	return out != "", err
 }
 
+// Files returns the files in the directory and below that git keeps or would
+// keep: not those that are ignored. Paths are relative to the directory. It
+// may name files that were removed since.
+func (r *Repo) Files() ([]string, error) {
+	if _, err := r.root(); err != nil {
+		return nil, err
+	}
+	out, err := r.git("ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "-z")
+	if err != nil {
+		return nil, err
+	}
+	return strings.FieldsFunc(out, func(c rune) bool { return c == 0 }), nil
+}
+
 func (r *Repo) findRoot() (string, error) {
 	root, err := r.git("rev-parse", "--show-toplevel")
 	var exit *osexec.ExitError
