@@ -11,6 +11,7 @@ import (
 
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/graph"
 )
 
 // leastRows is how many lines the table needs to be of use.
@@ -31,6 +32,7 @@ func (s *summary) glance(width, height int) string {
 	failed := rest.Len() > 1
 	rest.WriteString(s.totals() + "\n")
 	s.whereTo(&rest)
+	s.chain(&rest)
 	s.causes(&rest)
 	// A line is left for the prompt, and one is empty before the table.
 	room := height - rowsOf(rest.String(), width+1) - 1
@@ -168,4 +170,41 @@ func (s *summary) whereTo(b *strings.Builder) {
 	if len(parts) > 0 {
 		fmt.Fprintln(b, strings.Join(parts, ", "))
 	}
+}
+
+// worthChain is how long a run has to last for its longest chain to be told.
+const worthChain = 5 * time.Second
+
+// chain tells which targets had to wait for each other until the last of them
+// was built, in a line: what to speed up first is among them.
+func (s *summary) chain(b *strings.Builder) {
+	ended := map[*graph.Node]exec.Outcome{}
+	var last exec.Outcome
+	for _, o := range s.outcomes {
+		if o.Status != exec.Built {
+			continue
+		}
+		if ended[o.Node] = o; o.Times.Finished.After(last.Times.Finished) {
+			last = o
+		}
+	}
+	var names []string
+	for o := last; o.Node != nil; {
+		names = append(names, o.Node.Name()+" "+took(lasted(o)))
+		var before exec.Outcome
+		for _, n := range slices.Concat(o.Node.Needs, o.Node.After) {
+			if e := ended[n]; e.Node != nil && e.Times.Finished.After(before.Times.Finished) {
+				before = e
+			}
+		}
+		o = before
+	}
+	slices.Reverse(names)
+	if len(names) < 2 || last.Times.Finished.Sub(last.Times.Queued) < worthChain {
+		return
+	}
+	if over := len(names) - 5; over > 0 { // the last ones; where it began says the report
+		names = append([]string{"…"}, names[over:]...)
+	}
+	fmt.Fprintf(b, "longest chain: %s; kiln report tells more\n", strings.Join(names, " → "))
 }

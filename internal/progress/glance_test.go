@@ -12,6 +12,7 @@ import (
 
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/graph"
 )
 
 // finished is a run of n targets that has come to its end: most were cached,
@@ -97,5 +98,46 @@ func TestGlanceGolden(t *testing.T) {
 				golden(t, name, s.end)
 			})
 		})
+	}
+}
+
+// The chain ends with what was built last, and goes back by what each waited
+// for longest; a short run, and one without a chain, has none.
+func TestChain(t *testing.T) {
+	for _, tt := range []struct {
+		needs string // a target and what it needs, with how many seconds it takes
+		want  string
+	}{
+		{"base:3 tool:4 app:2:base,tool e2e:1:app other:6", "longest chain: tool 4.0s → app 2.0s → e2e 1.0s; kiln report tells more\n"},
+		{"base:1 app:2:base", ""},
+		{"a:30 b:20", ""},
+		{"a:1 b:1:a c:1:b d:1:c e:1:d f:1:e g:1:f", "longest chain: … → c 1.0s → d 1.0s → e 1.0s → f 1.0s → g 1.0s; kiln report tells more\n"},
+	} {
+		began := time.Unix(1e9, 0)
+		nodes := map[string]exec.Outcome{}
+		var all []exec.Outcome
+		for field := range strings.FieldsSeq(tt.needs) {
+			parts := strings.Split(field, ":")
+			var seconds int
+			fmt.Sscan(parts[1], &seconds)
+			n := &graph.Node{Target: &config.Target{Name: parts[0]}}
+			start := began
+			if len(parts) > 2 {
+				for need := range strings.SplitSeq(parts[2], ",") {
+					n.Needs = append(n.Needs, nodes[need].Node)
+					if f := nodes[need].Times.Finished; f.After(start) {
+						start = f
+					}
+				}
+			}
+			o := exec.Outcome{Node: n, Status: exec.Built, Times: exec.Times{Queued: began, Started: start, Finished: start.Add(time.Duration(seconds) * time.Second)}}
+			nodes[parts[0]] = o
+			all = append(all, o)
+		}
+		var got strings.Builder
+		(&summary{outcomes: all}).chain(&got)
+		if got.String() != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.needs, got.String(), tt.want)
+		}
 	}
 }
