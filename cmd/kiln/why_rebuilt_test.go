@@ -129,6 +129,7 @@ var whyCases = []struct {
 		at := time.Now().Add(-time.Hour)
 		s.must(os.Chtimes(filepath.Join(s.dir, "src/a"), at, at))
 	}, want: []string{"app was not rebuilt"}},
+	{name: "file with a hostile name", change: func(s *whyScene) { s.write("late/\x1b[2Jx", "x\n") }, want: []string{"file late/\uFFFD\\[2Jx is new"}, absent: "\x1b"},
 	{name: "file of the last stage", change: func(s *whyScene) { s.write("late/z", "other\n") }, want: []string{`\[stage-1 3/3\] COPY late /late \(Dockerfile:12\) was the first step`, "file late/z has changed"}, absent: "done again"},
 	{name: "left out", change: func(s *whyScene) { s.write(".dockerignore", "src/dir\n") }, want: []string{"COPY src /src", "file src/dir is gone", "what is left out of .*dockerignore"}},
 	{name: "argument", change: func(s *whyScene) { s.replace("build.hcl", `"hello"`, `"bye"`) },

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -269,8 +270,19 @@ func printCauses(b *strings.Builder, causes []runs.Cause) {
 		if c.Step != "" {
 			where = " (in " + c.Step + ", which it builds on)"
 		}
-		b.WriteString("  " + strings.ReplaceAll(causeText(c), "\n", "\n    ") + where + "\n")
+		b.WriteString("  " + strings.ReplaceAll(harmless(causeText(c)), "\n", "\n    ") + where + "\n")
 	}
+}
+
+// harmless takes out of a text, such as the name of a file, what would move a
+// terminal's cursor or turn the text round.
+func harmless(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) {
+			return '\uFFFD'
+		}
+		return r
+	}, text)
 }
 
 // causeTexts say what a cause is.
