@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"text/tabwriter"
 	"time"
 
@@ -300,6 +301,8 @@ func engineServeCommand(a *app) *cobra.Command {
 			if startup.Allowed(a.getenv) {
 				startup.Now()
 			}
+			stop := keepStore(c.Context(), filepath.Join(o.StateDir, "images"), a.Err)
+			defer stop()
 			if err := engine.Serve(c.Context(), o); err != nil {
 				return noBuilder(err)
 			}

@@ -20,7 +20,7 @@ import (
 )
 
 // loadTime is how long the store is under load; KILN_TEST_LOAD says otherwise.
-const loadTime = 6 * time.Second
+const loadTime = 4 * time.Second
 
 // untilTold calls do, with a number that counts up, until standard input ends.
 func untilTold(do func(i int) error) error {
