@@ -118,7 +118,7 @@ type shell struct {
 
 func newShell(t *testing.T) *shell {
 	env := append(os.Environ(), engineEnv(t)...)
-	return &shell{t, t.TempDir(), append(env, "PATH="+program(t)+":"+os.Getenv("PATH"), "TAG=", "LC_ALL=C")}
+	return &shell{t, t.TempDir(), append(env, "PATH="+program(t)+":"+os.Getenv("PATH"), "TAG=", "LC_ALL=C", "GITHUB_ACTIONS=", "GITLAB_CI=")}
 }
 
 func (s *shell) write(name, text string) {
