@@ -260,14 +260,19 @@ func (t *target) current() *step {
 }
 
 // next returns the step that waits to begin, for the builder or for steps of
-// others; nil if none is known.
+// others: of several the one that is written first, for they are heard of in
+// any order. It is nil if none is known.
 func (t *target) next() *step {
+	var first *step
 	for _, s := range t.steps {
-		if !s.running && !s.ended && !s.vertex.Internal && s.name != "" {
-			return s
+		if s.running || s.ended || s.vertex.Internal || s.vertex.Line == 0 {
+			continue
+		}
+		if first == nil || s.vertex.Line < first.vertex.Line {
+			first = s
 		}
 	}
-	return nil
+	return first
 }
 
 // failing returns the step that failed, or nil.

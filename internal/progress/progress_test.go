@@ -437,6 +437,77 @@ func benchmark(b *testing.B, mode Mode) {
 	}
 }
 
+// A target whose steps all wait tells which of them is next, in the order of
+// the Dockerfile.
+func TestNextStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel(time.Now())
+		s := newScene(sinkOf(m), "a")
+		s.start("a")
+		look := func() string { return frame{m: m, now: time.Now(), width: 60, height: 5}.lines()[1] }
+		if got := look(); !strings.HasPrefix(got, "  a  preparing ") {
+			t.Error(got)
+		}
+		for _, line := range []int{5, 3, 4} {
+			s.step("a", fmt.Sprintf("[%d/5] RUN x", line), func(v *exec.Vertex) { v.Line, v.Started = line, time.Time{} })
+		}
+		if got := look(); !strings.HasPrefix(got, "  a  next: [3/5] RUN x ") {
+			t.Error(got)
+		}
+		s.step("a", "[3/5] RUN x", func(v *exec.Vertex) { v.Started = time.Now() }, done)
+		if got := look(); !strings.HasPrefix(got, "  a  next: [4/5] RUN x ") {
+			t.Error(got)
+		}
+	})
+}
+
+// What a step moves is told with its way, its total where that is known, and
+// how fast it was of late.
+func TestTransfers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel(time.Now())
+		s := newScene(sinkOf(m), "up", "down", "out")
+		for _, n := range []string{"up", "down", "out"} {
+			s.start(n)
+		}
+		part := func(name string, current, total int64, done bool) func(*exec.Vertex) {
+			return func(v *exec.Vertex) { v.Part, v.Current, v.Total, v.PartDone = name, current, total, done }
+		}
+		for i := range int64(10) {
+			s.step("up", "[internal] load build context", internal, part("transferring app:", i*3e6, 0, false))
+			s.step("down", "[1/2] FROM node:22", part("sha256:aa", i*1e6, 20e6, false))
+			s.step("down", "[1/2] FROM node:22", part("sha256:bb", i*2e6, 40e6, false))
+			s.step("out", "exporting to image", part("pushing layers", 0, 0, false))
+			second(0.5)
+		}
+		s.step("down", "[1/2] FROM node:22", part("sha256:cc", 5e6, 5e6, false))
+		s.step("down", "[1/2] FROM node:22", part("sha256:cc", 0, 0, true)) // an end without bytes
+		got := frame{m: m, now: time.Now(), width: 100, height: 5}.lines()
+		want := []string{
+			"5.0s 0 of 3 targets done, 3 building sent 27MB, pulled 32MB",
+			"up [internal] load build context sent 27MB 4MB/s 5.0s",
+			"down [1/2] FROM node:22 pulled 32MB/65MB 10MB/s 5.0s",
+			"out exporting to image: pushing layers 5.0s",
+		}
+		for i, l := range got {
+			if ansi.StringWidth(l) != 100 {
+				t.Errorf("%d columns: %q", ansi.StringWidth(l), l)
+			}
+			got[i] = strings.Join(strings.Fields(l), " ")
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		second(60)
+		if got := (frame{m: m, now: time.Now(), width: 100, height: 5}).lines()[1]; !strings.Contains(got, "  sent 27MB  1m05s") {
+			t.Errorf("a transfer that stands still: %q", got)
+		}
+		if got := (frame{m: m, now: time.Now(), width: 60, height: 5}).lines()[2]; !strings.Contains(got, "32MB/65MB  1m05s") {
+			t.Errorf("where there is less room: %q", got)
+		}
+	})
+}
+
 func TestParseMode(t *testing.T) {
 	for _, tt := range []struct {
 		in   string

@@ -43,6 +43,7 @@ type transfer struct {
 	doing   string // the part that was heard of last, until it is done: "pushing layers"
 	old     mark   // a second or more before recent
 	recent  mark
+	moved   time.Time // the last byte
 }
 
 // An amount is how far one part is, in bytes.
@@ -79,15 +80,22 @@ func (x *transfer) take(v exec.Vertex, now time.Time) int64 {
 	x.parts[v.Part] = p
 	x.current += p.current - old.current
 	x.total += p.total - old.total
+	x.moved = now
 	if now.Sub(x.recent.at) >= time.Second {
 		x.old, x.recent = x.recent, mark{now, x.current}
 	}
 	return p.current - old.current
 }
 
+// standsStill is how long nothing was moved when there is no rate any more.
+const standsStill = 5 * time.Second
+
 // rate is how many bytes were moved in a second, of the last two or three; 0
 // until that can be told.
 func (x *transfer) rate(now time.Time) float64 {
+	if now.Sub(x.moved) > standsStill {
+		return 0
+	}
 	if d := now.Sub(x.old.at).Seconds(); d >= 1 {
 		return float64(x.current-x.old.bytes) / d
 	}
