@@ -324,6 +324,18 @@ func (a *app) enforced(needs []need, remote bool) []need {
 	})
 }
 
+// lacking are the privileges that targets of a definition need and that
+// nobody grants.
+func (a *app) lacking(allow []string, targets []*config.Target, d *definition) ([]need, error) {
+	granted, err := parseAllow(allow)
+	if err != nil {
+		return nil, err
+	}
+	granted = append(granted, implied(d.files)...)
+	granted = append(granted, overrideGrants(d.overrides)...)
+	return a.enforced(missing(a.needsOf(targets), granted, a.dir), d.remote), nil
+}
+
 // ask tells the user which privileges are missing and how to grant them, and
 // asks for them where someone is there to answer. A nil error is a yes.
 func (a *app) ask(lacking []need, interactive bool) error {

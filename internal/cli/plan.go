@@ -174,12 +174,25 @@ func (a *app) planOf(ctx context.Context, o planOptions, d *definition, g *graph
 	for _, f := range d.files {
 		in.Files = append(in.Files, f.Name)
 	}
+	if in.Lacking, err = a.planLacks(o, d, g); err != nil {
+		return nil, err
+	}
 	if o.sizes != "none" && o.diff == "" {
 		stop := func() {}
 		in.Count, stop = a.counting(o)
 		defer stop()
 	}
 	return planning.New(ctx, in)
+}
+
+// planLacks says what has to be granted before the targets can be built.
+func (a *app) planLacks(o planOptions, d *definition, g *graph.Graph) ([]planning.Lack, error) {
+	lacking, err := a.lacking(o.allow, targetsOf(g), d)
+	var out []planning.Lack
+	for _, n := range lacking {
+		out = append(out, planning.Lack{Privilege: n.String(), Target: n.target, Why: n.why})
+	}
+	return out, err
 }
 
 // ownBuilder reports whether the builder would be kiln's own.

@@ -61,14 +61,10 @@ func (a *app) connectOnce(ctx context.Context, p *plan) (err error) {
 
 // permit compares what the plan needs with what --allow grants.
 func (a *app) permit(o buildOptions, p *plan) error {
-	granted, err := parseAllow(o.allow)
+	lacking, err := a.lacking(o.allow, targetsOf(p.graph), p.definition)
 	if err != nil {
 		return err
 	}
-	needs := a.needsOf(targetsOf(p.graph))
-	granted = append(granted, implied(p.files)...)
-	granted = append(granted, overrideGrants(p.overrides)...)
-	lacking := a.enforced(missing(needs, granted, a.dir), p.remote)
 	if len(lacking) > 0 {
 		if err := a.ask(lacking, p.display != progress.RawJSON && p.display != progress.JSON); err != nil {
 			return err

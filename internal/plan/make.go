@@ -29,8 +29,16 @@ type Input struct {
 	Hide func(string) string
 	// Problems are diagnostics of what would make the build fail; they become warnings.
 	Problems hcl.Diagnostics
+	Lacking  []Lack
 	// Count is how to count what is sent; nil does not.
 	Count *Counting
+}
+
+// A Lack is a privilege that a build would ask for.
+type Lack struct {
+	Privilege string // as --allow takes it
+	Target    string // that needs it first
+	Why       string
 }
 
 // New makes a plan. The error is that of ctx.

@@ -13,6 +13,7 @@ import (
 // The codes of warnings, in the order in which they come.
 const (
 	WouldFail      = "would-fail"      // the build would fail
+	NeedsAllow     = "needs-allow"     // the build would ask for a privilege
 	TagTwice       = "tag-twice"       // two targets give images the same name
 	CacheTwice     = "cache-twice"     // two targets write the same cache
 	OutputTwice    = "output-twice"    // two targets write the same file or directory
@@ -25,6 +26,9 @@ const (
 // warnings finds what is doubtful.
 func (m *maker) warnings(p *Plan, troubles []error) []Warning {
 	out := m.failures()
+	for _, l := range m.Lacking {
+		out = append(out, Warning{Code: NeedsAllow, Text: m.shown(fmt.Sprintf("%s needs --allow %s: %s.", l.Target, l.Privilege, l.Why)), Targets: []string{l.Target}})
+	}
 	out = append(out, twice(p)...)
 	for _, t := range p.Targets {
 		if slices.ContainsFunc(t.Outputs, func(o Output) bool { return o.Type == noOutput }) && t.Requested && !m.asksForNone(t.Name) {
