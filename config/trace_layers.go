@@ -24,32 +24,35 @@ func (tr *Trace) of(t *instance, i int) []*Layer {
 		for _, p := range t.linked.parents {
 			out = append(out, tr.of(p, i)...)
 		}
-		if len(t.linked.parents) > 1 {
-			out = lastOfEach(out)
-		}
 	}
 	for _, l := range t.own {
 		if a := l.b.attr(i); a != nil {
 			out = append(out, tr.blockLayer(t, i, l, a))
 		}
 	}
-	for _, o := range tr.overrides(t, i) {
-		out = slices.DeleteFunc(slices.Clone(out), func(l *Layer) bool { // one flag for several targets, parents among them
-			return l.Kind == LayerOverride && l.Block == o.Block && l.value.RawEquals(o.value)
-		})
-		out = append(out, o)
-	}
+	out = append(out, tr.overrides(t, i)...)
+	out = lastOfEach(out)
 	tr.layers[key] = out
 	return out
 }
 
-// lastOfEach keeps of each layer its last place.
+// lastOfEach keeps of each layer its last place. What one block or flag says
+// of several targets, parents among them, is one layer where it says the same.
 func lastOfEach(in []*Layer) []*Layer {
-	seen := make(map[*Layer]bool, len(in))
-	var out []*Layer
+	if len(in) < 2 {
+		return in
+	}
+	type said struct {
+		rng   hcl.Range
+		block string
+		value string
+	}
+	seen := make(map[said]bool, len(in))
+	out := make([]*Layer, 0, len(in))
 	for _, l := range slices.Backward(in) {
-		if !seen[l] {
-			seen[l] = true
+		key := said{l.Range, l.Block, string(l.Value)}
+		if !seen[key] {
+			seen[key] = true
 			out = append(out, l)
 		}
 	}

@@ -262,6 +262,21 @@ F  "flag!", used 1 times
 	}
 }
 
+// A block that a target has in common with its parent is one layer.
+func TestTraceSharedVariant(t *testing.T) {
+	tr := trace(t, config.Inputs{}, `variant "prod" { args = { A = "1" } }
+target "base" { variants = ["prod"] }
+target "app" {
+  inherits = ["base"]
+  variants = ["prod"]
+}
+`)
+	a := tr.Attribute("app-prod", "args")
+	if len(a.Layers) != 1 || a.Layers[0].Owner != "app-prod" || a.Layers[0].Result != config.ResultWon {
+		t.Error(account(a))
+	}
+}
+
 // A trace says of every attribute the value that is built, whatever the files.
 func TestTraceAgrees(t *testing.T) {
 	tr := trace(t, config.Inputs{Overrides: []config.Override{{Pattern: "*", Key: "push", Value: "true", Flag: "--push"}}}, layered)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -253,28 +254,34 @@ func (r *textReader) command(stages []instructions.Stage, i int, cmd instruction
 }
 
 // commit is the name of a commit at the end of an address of a repository.
-var commit = regexp.MustCompile(`(?:#|[?&](?:ref|commit|checksum)=)[0-9a-f]{40}(?:[0-9a-f]{24})?(?:[:&]|$)`)
+var commit = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?:#|[?&](?:ref|commit|checksum)=)[0-9a-f]{40}(?:[0-9a-f]{24})?(?:[:&]|$)`)
+})
 
-var gitAddress = regexp.MustCompile(`^(?:git@|git://|ssh://)|^https?://[^?#]+\.git(?:[?#]|$)`)
+var gitAddress = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:git@|git://|ssh://)|^https?://[^?#]+\.git(?:[?#]|$)`)
+})
 
 func (r *textReader) adds(c *instructions.AddCommand, rng hcl.Range) {
 	for _, src := range c.SourcePaths {
-		isGit := gitAddress.MatchString(src)
+		isGit := gitAddress().MatchString(src)
 		if isGit || strings.HasPrefix(src, "http://") || strings.HasPrefix(src, "https://") {
-			r.d.Adds = append(r.d.Adds, DockerfileAdd{src, isGit, c.Checksum != "" || isGit && commit.MatchString(src), rng})
+			r.d.Adds = append(r.d.Adds, DockerfileAdd{src, isGit, c.Checksum != "" || isGit && commit().MatchString(src), rng})
 		}
 	}
 }
 
 // variable is a reference in a word, with what follows its name in braces.
-var variable = regexp.MustCompile(`\\.|\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(:?.)|([A-Za-z_][A-Za-z0-9_]*))`)
+var variable = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`\\.|\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(:?.)|([A-Za-z_][A-Za-z0-9_]*))`)
+})
 
 // required lists the variables in words that have to have a value: those that
 // do not say what holds without one.
 func required(words ...string) []string {
 	var out []string
 	for _, w := range words {
-		for _, m := range variable.FindAllStringSubmatch(w, -1) {
+		for _, m := range variable().FindAllStringSubmatch(w, -1) {
 			name := m[1] + m[3]
 			op := strings.TrimPrefix(m[2], ":")
 			if name != "" && op != "-" && op != "+" && !slices.Contains(out, name) {

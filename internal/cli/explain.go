@@ -246,7 +246,7 @@ func (x *explainer) target(t *config.Target, attr, key string) error {
 	out := explainedTarget{
 		Name: t.Name, where: placed(t.DeclRange), Label: t.Label, Variant: t.Variant,
 		Inherits: orEmpty(x.trace.Parents(t.Name)), Groups: orEmpty(x.trace.MemberOf(t.Name)),
-		whole: attr == "",
+		whole: attr == "", Attributes: []explainedAttribute{},
 	}
 	traces := x.trace.Attributes(t.Name)
 	if attr != "" {
@@ -261,6 +261,10 @@ func (x *explainer) target(t *config.Target, attr, key string) error {
 			}
 		}
 		out.Attributes = append(out.Attributes, one)
+	}
+	if n := len(x.out.Targets); n > 0 && x.out.Targets[n-1].Name == t.Name && !out.whole && !x.out.Targets[n-1].whole {
+		x.out.Targets[n-1].Attributes = append(x.out.Targets[n-1].Attributes, out.Attributes...)
+		return nil
 	}
 	x.out.Targets = append(x.out.Targets, out)
 	return nil

@@ -12,7 +12,8 @@ import (
 	"github.com/kilnbuild/kiln/config"
 )
 
-// print writes e for people, in lines no wider than width; 0 is no limit.
+// print writes e for people. Lines are as long as what they say; only words
+// are wrapped, to width, where 0 is that of a page.
 func (e *explained) print(w io.Writer, width int) error {
 	p := &explainPrinter{w: bufio.NewWriter(w), width: width}
 	for i := range e.Targets {
@@ -30,7 +31,7 @@ func (e *explained) print(w io.Writer, width int) error {
 	return p.w.Flush()
 }
 
-// An explainPrinter writes lines, each cut to the width.
+// An explainPrinter writes lines.
 type explainPrinter struct {
 	w     *bufio.Writer
 	width int
@@ -46,11 +47,7 @@ func (p *explainPrinter) part() {
 }
 
 func (p *explainPrinter) line(format string, args ...any) {
-	text := strings.TrimRight(fmt.Sprintf(format, args...), " ")
-	if p.width > 0 {
-		text = ansi.Truncate(text, p.width, "…")
-	}
-	fmt.Fprintln(p.w, text)
+	fmt.Fprintln(p.w, strings.TrimRight(fmt.Sprintf(format, args...), " "))
 }
 
 func (w where) String() string {

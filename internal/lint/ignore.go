@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -43,7 +44,9 @@ FROM scratch
 	}
 }
 
-var directive = regexp.MustCompile(`kiln:(ignore|ignore-file|disable)(?:[ \t]+(.*))?$`)
+var directive = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`kiln:(ignore|ignore-file|disable)(?:[ \t]+(.*))?$`)
+})
 
 // Ignored is what comments say is not to be told.
 type Ignored struct {
@@ -190,7 +193,7 @@ func (ig *Ignored) cover(file string, c comment, first, last int) {
 // it. Build says that the file is a build file.
 func (ig *Ignored) comment(file, text string, at hcl.Range, build bool) (comment, bool) {
 	text = strings.TrimSuffix(strings.TrimRight(text, " \t\r\n"), "*/")
-	m := directive.FindStringSubmatch(strings.TrimRight(text, " \t"))
+	m := directive().FindStringSubmatch(strings.TrimRight(text, " \t"))
 	if m == nil {
 		return comment{}, false
 	}

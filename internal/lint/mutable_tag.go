@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/kilnbuild/kiln/config"
 )
@@ -51,10 +52,12 @@ func written(a *config.AttributeTrace) bool {
 	})
 }
 
-var movingTags = regexp.MustCompile(`^(?:latest|edge|nightly|stable|main|master|develop|development|dev|test|testing|staging|snapshot|canary|current|local|prod|production|release)$`)
+var movingTags = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?:latest|edge|nightly|stable|main|master|develop|development|dev|test|testing|staging|snapshot|canary|current|local|prod|production|release)$`)
+})
 
 // isMutable reports whether a tag is one that moves.
 func isMutable(tag string) bool {
 	tag = whole(tag)
-	return movingTags.MatchString(tag[strings.LastIndexByte(tag, ':')+1:])
+	return movingTags().MatchString(tag[strings.LastIndexByte(tag, ':')+1:])
 }
