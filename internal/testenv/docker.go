@@ -3,6 +3,7 @@ package testenv
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -35,10 +36,9 @@ type Docker struct {
 
 // A DockerKind is a Docker Engine that can be started.
 type DockerKind struct {
-	Name       string
-	Containerd bool
-	program    string
-	flags      []string
+	Name    string
+	program string
+	flags   []string
 }
 
 // DockerKinds returns the engines to test with: Debian's, which scripts/docker.sh
@@ -57,7 +57,7 @@ func DockerKinds(t testing.TB) []DockerKind {
 			if containerd {
 				name = fmt.Sprintf("other%d-containerd", i)
 			}
-			kinds = append(kinds, DockerKind{Name: name, Containerd: containerd, program: program,
+			kinds = append(kinds, DockerKind{Name: name, program: program,
 				flags: []string{fmt.Sprintf("--feature=containerd-snapshotter=%v", containerd)}})
 		}
 	}
@@ -99,7 +99,7 @@ func (k DockerKind) Start(t testing.TB) *Docker {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	d := &Docker{Name: k.Name, Host: "unix://" + dir + "/docker.sock", Containerd: k.Containerd, client: filepath.Join(Root(), ".cache", "docker", "docker"), dir: dir}
+	d := &Docker{Name: k.Name, Host: "unix://" + dir + "/docker.sock", client: filepath.Join(Root(), ".cache", "docker", "docker"), dir: dir}
 	// A shell ends the engine when its input ends: with the test, whatever
 	// becomes of that.
 	script := `"$@" & pid=$!; cat >/dev/null; kill $pid; wait $pid`
@@ -129,7 +129,7 @@ func tail(log []byte) []byte {
 	return bytes.Join(lines[max(0, len(lines)-30):], nil)
 }
 
-// ready waits for the engine's answer.
+// ready waits for the engine's answer, and asks where it keeps images.
 func (d *Docker) ready() error {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var n net.Dialer
@@ -138,9 +138,14 @@ func (d *Docker) ready() error {
 	var err error
 	for until := time.Now().Add(2 * time.Minute); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		var resp *http.Response
-		if resp, err = client.Get("http://docker/_ping"); err == nil {
-			return resp.Body.Close()
+		if resp, err = client.Get("http://docker/info"); err != nil {
+			continue
 		}
+		var info struct{ DriverStatus [][2]string }
+		err = json.NewDecoder(resp.Body).Decode(&info)
+		resp.Body.Close()
+		d.Containerd = slices.Contains(info.DriverStatus, [2]string{"driver-type", "io.containerd.snapshotter.v1"})
+		return err
 	}
 	return err
 }
