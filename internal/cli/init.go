@@ -252,7 +252,7 @@ func (a *app) readKept(name string) ([]byte, error) {
 func (a *app) keptFiles(ctx context.Context) ([]string, error) {
 	repo := gitfacts.Open(ctx, a.dir)
 	files, err := repo.Files()
-	if err != nil {
+	if err != nil || len(files) == 0 { // no git here, or a directory that it ignores as a whole
 		files, err = walkFiles(a.dir)
 	}
 	files = slices.DeleteFunc(files, func(f string) bool {

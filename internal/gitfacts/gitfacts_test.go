@@ -6,6 +6,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -272,6 +273,38 @@ func TestMasked(t *testing.T) {
 	} {
 		if got := masked(address); got != want {
 			t.Errorf("%s: %s, want %s", address, got, want)
+		}
+	}
+}
+
+// Files are what git keeps or would keep, relative to the directory.
+func TestFiles(t *testing.T) {
+	isolated(t)
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "a b", "c"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), dir).Files(); !errors.Is(err, ErrNoWorkTree) {
+		t.Errorf("outside of a work tree: %v", err)
+	}
+	do(t, dir, `
+		init -q
+		write .gitignore *.log
+		write top x
+		write x.log x
+	`)
+	do(t, filepath.Join(dir, "a b"), `
+		write kept x
+		add kept
+		write new x
+		write c/deep x
+		write y.log x
+	`)
+	for sub, want := range map[string][]string{".": {".gitignore", "a b/c/deep", "a b/kept", "a b/new", "top"}, "a b": {"c/deep", "kept", "new"}} {
+		got, err := Open(t.Context(), filepath.Join(dir, sub)).Files()
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("in %q: %v (-want +got):\n%s", sub, err, diff)
 		}
 	}
 }

@@ -66,12 +66,20 @@ const zoom = (by, x, y) => {
   show();
 };
 const zoomMiddle = by => { const s = size(); zoom(by, s.width / 2, s.height / 2); };
-const fit = () => {
+const fitTo = (x, y, width, height) => {
   const s = size();
-  view.k = Math.max(0.03, Math.min(1.25, s.width / data.width, s.height / data.height));
-  view.x = (s.width - data.width * view.k) / 2;
-  view.y = (s.height - data.height * view.k) / 2;
+  view.k = Math.max(0.03, Math.min(1.25, s.width / width, s.height / height));
+  view.x = s.width / 2 - (x + width / 2) * view.k;
+  view.y = s.height / 2 - (y + height / 2) * view.k;
   show();
+};
+const fit = () => fitTo(0, 0, data.width, data.height);
+// focus shows the chosen target with all that is lit.
+const focus = () => {
+  const lit = nodes.filter((_, i) => ["self", "need", "needer"].some(c => boxes[i].classList.contains(c)));
+  if (!lit.length) return fit();
+  const x = Math.min(...lit.map(n => n.x)) - 20, y = Math.min(...lit.map(n => n.y)) - 20;
+  fitTo(x, y, Math.max(...lit.map(n => n.x + n.w)) + 20 - x, Math.max(...lit.map(n => n.y + n.h)) + 20 - y);
 };
 // reveal moves as little as it takes for a node to be seen and read.
 const reveal = i => {
@@ -247,6 +255,7 @@ document.addEventListener("keydown", e => {
   else if (e.key === "+" || e.key === "=") zoomMiddle(1.25);
   else if (e.key === "-") zoomMiddle(0.8);
   else if (e.key === "0") fit();
+  else if (e.key === "f") focus();
   else if (pan && (e.target === stage || e.target === document.body)) {
     if (chosen < 0) { view.x += pan[0]; view.y += pan[1]; show(); }
     else if (walk(e.key) >= 0) choose(walk(e.key));

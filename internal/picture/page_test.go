@@ -109,6 +109,16 @@ func TestPage(t *testing.T) {
 		p.Wait(fmt.Sprintf(`world.getAttribute("transform") !== %q`, first))
 		p.Press("0")
 		p.Wait(fmt.Sprintf(`world.getAttribute("transform") === %q`, first))
+		p.Click(`[data-node="3"]`) // db: it, api and tests are lit
+		p.Wait(`document.querySelector("#panel h2")?.textContent === "db"`)
+		p.Press("f")
+		p.Wait(fmt.Sprintf(`world.getAttribute("transform") !== %q`, first))
+		if got := browser.Eval[bool](p, `["3", "4", "6"].every(i => {
+			const b = document.querySelector("[data-node='" + i + "']").getBoundingClientRect(), s = stage.getBoundingClientRect();
+			return b.left >= s.left && b.right <= s.right && b.top >= s.top && b.bottom <= s.bottom;
+		})`); !got {
+			t.Error("not all that is lit can be seen")
+		}
 	})
 	t.Run("dark and narrow", func(t *testing.T) {
 		p := b.Open(t, html(t, shop()))

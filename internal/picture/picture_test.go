@@ -3,8 +3,11 @@ package picture
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +108,36 @@ func TestGolden(t *testing.T) {
 			if string(want) != string(got) {
 				t.Errorf("%s of %s, is in %s:\n%s\nwant:\n%s", f, name, path, got, want)
 			}
+		}
+	}
+}
+
+// Text comes back from DOT and Mermaid as it was, whatever is in it.
+func TestQuotes(t *testing.T) {
+	dot := regexp.MustCompile(`^"(?:[^"\\]|\\["\\])*"$`)
+	mermaid := regexp.MustCompile(`^"[^"#&<>\x60\\[\]{}()|;]*(?:#\d+;[^"#&<>\x60\\[\]{}()|;]*)*"$`)
+	random := rand.New(rand.NewPCG(1, 2))
+	alphabet := []rune("ab \"\\#;&<>`[]{}()|-:/.\n\x00\x1b\u00e4\u65e5end")
+	for range 5000 {
+		var b strings.Builder
+		for range random.IntN(12) {
+			b.WriteRune(alphabet[random.IntN(len(alphabet))])
+		}
+		s := b.String()
+		q := quoteDOT(s)
+		if back := strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(q[1 : len(q)-1]); !dot.MatchString(q) || back != plain(s) {
+			t.Fatalf("DOT has %s for %q", q, s)
+		}
+		q = quoteMermaid(s)
+		back := regexp.MustCompile(`#(\d+);`).ReplaceAllStringFunc(q[1:len(q)-1], func(e string) string {
+			n, err := strconv.Atoi(e[1 : len(e)-1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(rune(n))
+		})
+		if !mermaid.MatchString(q) || back != plain(s) {
+			t.Fatalf("Mermaid has %s for %q", q, s)
 		}
 	}
 }
