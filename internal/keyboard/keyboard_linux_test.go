@@ -129,6 +129,9 @@ func TestStopped(t *testing.T) {
 	x.Press("Up")
 	x.AwaitText("<up>")
 	x.Press("q")
+	x.Await("the shell's prompt", func(rows []string) bool { // until then, keys are the program's
+		return strings.HasSuffix(strings.TrimRight(strings.Join(rows, "\n"), "\n"), "<q>\n$")
+	})
 	x.Type("echo is ba''ck\r")
 	x.AwaitText("is back")
 }
