@@ -155,7 +155,7 @@ func (a *app) find(ctx context.Context, o checkOptions) (*found, error) {
 	for _, t := range cfg.Targets {
 		_, more := buildkit.Lower(t, buildkit.LowerOptions{})
 		diags = append(diags, more...)
-		if !templates[t.Name] {
+		if n := nodeOf(g, t.Name); !templates[t.Name] && (n == nil || len(n.After) == 0) { // what it waits for may make the files
 			diags = append(diags, a.sourcesOf(t)...)
 		}
 	}
@@ -166,6 +166,14 @@ func (a *app) find(ctx context.Context, o checkOptions) (*found, error) {
 	}
 	f.Problems = lint.Run(s, problems(diag.Sorted(diags)), o.disable)
 	return f, nil
+}
+
+// nodeOf is the node of a target; nil if there is no graph.
+func nodeOf(g *graph.Graph, name string) *graph.Node {
+	if g == nil {
+		return nil
+	}
+	return g.Node(name)
 }
 
 // sources reads what load evaluates. It tells nothing; an error of an include

@@ -315,12 +315,17 @@ func (e *explainedAttribute) narrow(target, key string) error {
 // group explains a group, or with an attribute each of its targets.
 func (x *explainer) group(g *config.Group, attr, key string) error {
 	if attr != "" {
+		before := len(x.out.Targets)
+		var wrong error // of the first that does not have the key
 		for _, name := range x.members(g, map[string]bool{}) {
-			if err := x.target(x.cfg.Target(name), attr, key); err != nil {
-				return err
+			if err := x.target(x.cfg.Target(name), attr, key); err != nil && wrong == nil {
+				wrong = err
 			}
 		}
-		return nil
+		if len(x.out.Targets) > before {
+			return nil
+		}
+		return wrong
 	}
 	tr := x.trace.Group(g.Name)
 	out := explainedGroup{
