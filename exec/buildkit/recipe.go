@@ -66,7 +66,7 @@ func checkOf(op *pb.Op, whole string) string {
 
 // hashed is a short checksum: it tells that something has changed, and is too
 // short to find out what it was.
-func hashed(b []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli)) }
+func hashed(b []byte) string { return fmt.Sprintf("%08x", crc32.Checksum(b, castagnoli())) }
 
 // locate says where the step is written.
 func (o *trailOp) locate(r *exec.Recipe) {

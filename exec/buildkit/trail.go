@@ -114,7 +114,7 @@ func (t *Trail) Recipes() []exec.Recipe {
 }
 
 // Listings returns what was sent of the directories of this machine, by
-// directory.
+// directory, and forgets it.
 func (t *Trail) Listings() []exec.Listing {
 	if t == nil {
 		return nil
@@ -123,15 +123,15 @@ func (t *Trail) Listings() []exec.Listing {
 	defer t.mu.Unlock()
 	var out []exec.Listing
 	for _, u := range t.uploads {
-		u.mu.Lock()
+		files, more := u.end()
 		if i := slices.IndexFunc(out, func(l exec.Listing) bool { return l.Dir == u.root }); i < 0 {
-			out = append(out, exec.Listing{Dir: u.root, Files: slices.Clone(u.files), More: u.more})
+			out = append(out, exec.Listing{Dir: u.root, Files: files, More: more})
 		} else {
-			out[i].Files = merged(out[i].Files, u.files)
-			out[i].More = max(out[i].More, u.more)
+			out[i].Files = merged(out[i].Files, files)
+			out[i].More = max(out[i].More, more)
 		}
-		u.mu.Unlock()
 	}
+	t.uploads = nil
 	slices.SortFunc(out, func(a, b exec.Listing) int { return strings.Compare(a.Dir, b.Dir) })
 	return out
 }
@@ -196,18 +196,29 @@ func (u *upload) packet(p *fstypes.Packet) {
 			u.more++
 			return
 		}
+		if len(u.files) == cap(u.files) { // append would leave more behind
+			u.files = slices.Grow(u.files, max(64, len(u.files)))
+		}
 		st := p.Stat
 		u.files = append(u.files, exec.ListedFile{Path: st.Path, Mode: st.Mode, Size: st.Size, Time: st.ModTime, Link: st.Linkname})
 	case p.Type == fstypes.PACKET_DATA && int(p.ID) < len(u.files):
 		f := &u.files[p.ID]
-		f.Check = crc32.Update(f.Check, castagnoli, p.Data)
+		f.Check = crc32.Update(f.Check, castagnoli(), p.Data)
 		if len(p.Data) == 0 && f.Check == 0 {
 			f.Check = emptyCheck // of an empty file that was sent
 		}
 	}
 }
 
-// castagnoli is the polynomial that processors know.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// end gives away what was noted.
+func (u *upload) end() (files []exec.ListedFile, more int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	files, u.files = u.files, nil
+	return files, u.more
+}
+
+// castagnoli is the polynomial that processors know. Its table is made once.
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
 
 const emptyCheck = 1
