@@ -67,7 +67,7 @@ func Connect(ctx context.Context, at Endpoint) (*Engine, error) {
 	}}
 	if err := e.hello(ctx); err != nil {
 		e.Close()
-		return nil, fmt.Errorf("Docker Engine at %s: %w: %w", at.Host, ErrNoEngine, words(err))
+		return nil, fmt.Errorf("connect to the Docker Engine at %s: %w: %w", at.Host, ErrNoEngine, words(err))
 	}
 	return e, nil
 }
