@@ -40,10 +40,9 @@ type knownUploads struct {
 	read func() []knownUpload
 
 	// mu guards the fields below.
-	mu      sync.Mutex
-	walks   map[string]*knownWalk // by key
-	learned []knownUpload
-	late    map[string]func() // what ends the sessions of earlier runs, by their IDs
+	mu    sync.Mutex
+	walks map[string]*knownWalk // by key
+	late  map[string]func()     // what ends the sessions of earlier runs, by their IDs
 }
 
 // A knownUpload is what was last uploaded of a directory.
