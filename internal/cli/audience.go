@@ -119,7 +119,7 @@ type audience struct {
 
 // audience gathers who hears of the run of p. It has to be ended by finish.
 func (a *app) audience(p *plan, header string) *audience {
-	out := &audience{displays: []*progress.Display{a.display(p.display, header)}}
+	out := &audience{displays: []*progress.Display{a.display(p, header)}}
 	if p.json == jsonEvents {
 		out.displays = append(out.displays, progress.New(progress.Options{Out: a.Out, Mode: progress.JSON, Header: header}))
 	}

@@ -77,11 +77,13 @@ func (a *app) keyboard(mode progress.Mode) progress.Keyboard {
 }
 
 // display begins to show a run.
-func (a *app) display(mode progress.Mode, header string) *progress.Display {
+func (a *app) display(p *plan, header string) *progress.Display {
+	mode := p.display
 	return progress.New(progress.Options{
 		Keyboard: a.keyboard(mode),
 		Service:  a.service(),
 		Place:    a.placeInWorkspace,
+		Kept:     keptBy(p),
 		Out:      a.Err,
 		Mode:     mode,
 		Terminal: isTerminal(a.Err),
@@ -114,4 +116,18 @@ func terminalSize(w any) (width, height int) {
 // output has them on the screen already, in the summary.
 func (a *app) summarised(p *plan) bool {
 	return p.json == jsonNone && p.display == progress.TTY && isTerminal(a.Out)
+}
+
+// keptBy says where the builder of a plan keeps the images of targets without
+// an output; "" if it does not, or there are several.
+func keptBy(p *plan) string {
+	switch {
+	case len(p.connected) != 1 || len(p.builders) != 1:
+		return ""
+	case p.connected[0].own:
+		return "in the image store (kiln images)"
+	case p.builders[0].docker != nil:
+		return "in Docker"
+	}
+	return ""
 }

@@ -102,7 +102,7 @@ type placeKind int
 
 const (
 	noPlace placeKind = iota
-	inStore
+	isKept            // where the builder keeps images without an output
 	inRegistry
 	inDocker
 	inFile
@@ -112,7 +112,7 @@ const (
 // files or directories among them.
 func placesOf(o exec.Outcome) (kinds []placeKind, files []string) {
 	if len(o.Node.Target.Outputs) == 0 && len(o.Output.Refs) > 0 {
-		return []placeKind{inStore}, nil
+		return []placeKind{isKept}, nil
 	}
 	for _, e := range o.Node.Target.Outputs {
 		kind := noPlace
@@ -144,7 +144,9 @@ func (s *summary) whereTo(b *strings.Builder) {
 		}
 		kinds, dests := placesOf(o)
 		for _, k := range kinds {
-			count[k]++
+			if k != isKept || s.kept != "" {
+				count[k]++
+			}
 		}
 		for _, d := range dests {
 			if !slices.Contains(files, d) {
@@ -156,7 +158,7 @@ func (s *summary) whereTo(b *strings.Builder) {
 	for _, p := range []struct {
 		kind placeKind
 		text string
-	}{{inStore, "in the image store (kiln images)"}, {inRegistry, "pushed"}, {inDocker, "loaded into Docker"}} {
+	}{{isKept, s.kept}, {inRegistry, "pushed"}, {inDocker, "loaded into Docker"}} {
 		switch n := count[p.kind]; {
 		case n == 1:
 			parts = append(parts, "1 image "+p.text)

@@ -84,7 +84,7 @@ func TestGlanceGolden(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newModel(time.Now())
-				s := newScreen(Options{Width: func() int { return tt.w }, Height: func() int { return tt.h }}, m)
+				s := newScreen(Options{Kept: "in the image store (kiln images)", Width: func() int { return tt.w }, Height: func() int { return tt.h }}, m)
 				outcomes := append([]exec.Outcome{}, finished(sinkOf(m), tt.targets, tt.failures, tt.warnings)...)
 				s.take(item{end: true, outcomes: outcomes})
 				for l := range strings.Lines(s.end) {

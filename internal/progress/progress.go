@@ -75,9 +75,12 @@ type Options struct {
 	Color    bool       // decided by the caller, house-style §8
 	Width    func() int // of the terminal, asked before every frame; nil or 0 is 80 for TTY, and no limit for Plain
 	Height   func() int // likewise; nil or 0 is 24
-	Header   string     // first line: which builder, and which version; "" for none
-	Keyboard Keyboard   // for TTY: where a person asks for logs; nil is none
-	Service  Service    // for CI: whose marks to write; "" is none
+	// Kept says where the images of targets without an output are: "in the
+	// image store"; "" if they are kept nowhere.
+	Kept     string
+	Header   string   // first line: which builder, and which version; "" for none
+	Keyboard Keyboard // for TTY: where a person asks for logs; nil is none
+	Service  Service  // for CI: whose marks to write; "" is none
 	// Place returns the path by which the CI service knows a file, "" if it
 	// doesn't; nil leaves names as they are.
 	Place func(file string) string

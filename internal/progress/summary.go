@@ -16,11 +16,12 @@ type summary struct {
 	palette
 	m        *model
 	outcomes []exec.Outcome
-	width    int // of a terminal, for cutting the table; 0 is no limit
+	width    int    // of a terminal, for cutting the table; 0 is no limit
+	kept     string // where images without an output are
 }
 
 func newSummary(o Options, m *model, outcomes []exec.Outcome) *summary {
-	return &summary{palette: palette(o.Color), m: m, outcomes: outcomes}
+	return &summary{palette: palette(o.Color), m: m, outcomes: outcomes, kept: o.Kept}
 }
 
 // all returns the table, the warnings, the failures, and the totals with the
