@@ -340,3 +340,16 @@ func TestManyTargets(t *testing.T) {
 		t.Errorf("%+v", rep.Summary)
 	}
 }
+
+// A long command does not tear the tables of a terminal apart.
+func TestTextCutsNames(t *testing.T) {
+	r := sample()
+	r.Targets[1].Steps[0].Name = "[build 1/2] RUN " + strings.Repeat("é", 300)
+	var b bytes.Buffer
+	if err := report.New(r, nil).WriteText(&b); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), strings.Repeat("é", 60)) || !strings.Contains(b.String(), "é…") {
+		t.Errorf("a long name is not cut:\n%s", &b)
+	}
+}

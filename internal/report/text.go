@@ -134,14 +134,25 @@ func (r *Report) path(b *strings.Builder) {
 	fmt.Fprintf(b, "\nCritical path: %s of %s\n", took(c.Seconds), took(r.Summary.Seconds))
 	if best := c.best(); best >= 0 {
 		p := c.Path[best]
-		fmt.Fprintf(b, "  First to speed up: %s %s%s. It takes %s; %s.\n", p.Target, p.Step, at(", ", p.File, p.Line), took(p.Seconds), p.advice())
+		fmt.Fprintf(b, "  First to speed up: %s %s%s. It takes %s; %s.\n", p.Target, cut(p.Step), at(", ", p.File, p.Line), took(p.Seconds), p.advice())
 	}
 	shown := c.longest(textPath)
 	table(b, "START\tTIME\tSAVES\tTARGET\tSTEP", len(shown), func(i int) string {
 		p := c.Path[shown[i]]
-		return strings.Join([]string{took(p.Start), took(p.Seconds), took(p.Saves), p.Target, p.Step + at("  ", p.File, p.Line)}, "\t")
+		return strings.Join([]string{took(p.Start), took(p.Seconds), took(p.Saves), p.Target, cut(p.Step) + at("  ", p.File, p.Line)}, "\t")
 	})
 	more(b, len(c.Path)-len(shown))
+}
+
+// longestName is what is shown of a step's name in a table.
+const longestName = 60
+
+// cut shortens the name of a step.
+func cut(name string) string {
+	if runes := []rune(name); len(runes) > longestName {
+		return string(runes[:longestName-1]) + "…"
+	}
+	return name
 }
 
 // best is the part that would save most, the longest of equals; -1 if none
@@ -185,7 +196,7 @@ func (r *Report) slow(b *strings.Builder) {
 	shown := r.Slowest[:min(len(r.Slowest), textSteps)]
 	table(b, "TIME\tTARGET\tSTEP", len(shown), func(i int) string {
 		s := shown[i]
-		return strings.Join([]string{took(s.Seconds), s.Target, s.Step + at("  ", s.File, s.Line)}, "\t")
+		return strings.Join([]string{took(s.Seconds), s.Target, cut(s.Step) + at("  ", s.File, s.Line)}, "\t")
 	})
 }
 
@@ -218,7 +229,7 @@ func (r *Report) cache(b *strings.Builder) {
 	b.WriteString("\nNot in the cache (kiln why-rebuilt TARGET tells why)\n")
 	shown := rows[:min(len(rows), textSteps)]
 	table(b, "TARGET\tCACHED\tFIRST STEP THAT WAS NOT", len(shown), func(i int) string {
-		return fmt.Sprintf("%s\t%d/%d\t%s", shown[i].name, shown[i].cached, shown[i].all, shown[i].first)
+		return fmt.Sprintf("%s\t%d/%d\t%s", shown[i].name, shown[i].cached, shown[i].all, cut(shown[i].first))
 	})
 	more(b, len(rows)-len(shown))
 }
