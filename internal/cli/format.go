@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"text/template"
 
+	"github.com/charmbracelet/x/ansi"
 	"github.com/docker/cli/templates"
 )
 
@@ -106,21 +107,56 @@ func (f *rowFormat) line(w io.Writer, t *template.Template, row any) error {
 // printColumns prints rows under a header, aligned, without blanks at the end
 // of a line.
 func printColumns(w io.Writer, header []string, rows [][]string) error {
-	width := make([]int, len(header))
 	all := append([][]string{header}, rows...)
-	for _, r := range all {
-		for i, cell := range r {
-			width[i] = max(width[i], len([]rune(cell)))
-		}
-	}
+	width := columnWidths(all)
 	var b strings.Builder
 	for _, r := range all {
 		line := ""
 		for i, cell := range r {
-			line += cell + strings.Repeat(" ", width[i]-len([]rune(cell))+3)
+			line += cell + strings.Repeat(" ", width[i]-ansi.StringWidth(cell)+columnGap)
 		}
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// columnGap is how many blanks part two columns.
+const columnGap = 3
+
+// columnWidths are how many cells each column takes.
+func columnWidths(rows [][]string) []int {
+	width := make([]int, len(rows[0]))
+	for _, r := range rows {
+		for i, cell := range r {
+			width[i] = max(width[i], ansi.StringWidth(cell))
+		}
+	}
+	return width
+}
+
+// fitColumns makes a table fit a terminal of so many cells, 0 being no limit:
+// the last column is left out if that is not enough room for it, and the column
+// flex cut to what is left, but to no less than least.
+func fitColumns(rows [][]string, cells, flex, least int) [][]string {
+	total := func() int {
+		n := -columnGap
+		for _, w := range columnWidths(rows) {
+			n += w + columnGap
+		}
+		return n
+	}
+	if cells <= 0 || total() <= cells {
+		return rows
+	}
+	for i := range rows {
+		rows[i] = rows[i][:len(rows[i])-1]
+	}
+	if over := total() - cells; over > 0 {
+		room := max(columnWidths(rows)[flex]-over, least)
+		for i := range rows {
+			rows[i][flex] = ansi.Truncate(rows[i][flex], room, "…")
+		}
+	}
+	return rows
 }

@@ -129,11 +129,15 @@ func (a *app) imageHistory(ctx context.Context, o historyOptions, text string) e
 	cells := func(r historyRow) []string {
 		return []string{r.ID, r.CreatedSince, r.CreatedBy, r.Size, r.StoredSize, r.Shared, r.Cached, r.Comment}
 	}
-	var lines [][]string
+	lines := [][]string{cells(historyHeader)}
 	for _, row := range rows {
 		lines = append(lines, cells(row))
 	}
-	return printColumns(a.Out, cells(historyHeader), lines)
+	if !o.noTrunc {
+		const createdBy, least = 2, 10
+		lines = fitColumns(lines, a.width(a.Out), createdBy, least)
+	}
+	return printColumns(a.Out, lines[0], lines[1:])
 }
 
 // historyOf gathers the history of an image.

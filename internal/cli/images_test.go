@@ -208,3 +208,28 @@ func TestStepsOfAHistory(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+func TestColumnsFit(t *testing.T) {
+	table := func() [][]string {
+		return [][]string{{"ID", "COMMAND", "COMMENT"}, {"1", "a rather long one", "x"}, {"2", "short", "a comment"}}
+	}
+	for _, tt := range []struct {
+		cells int
+		want  string
+	}{
+		{0, "ID   COMMAND             COMMENT\n1    a rather long one   x\n2    short               a comment\n"},
+		{34, "ID   COMMAND             COMMENT\n1    a rather long one   x\n2    short               a comment\n"},
+		{33, "ID   COMMAND\n1    a rather long one\n2    short\n"},
+		{15, "ID   COMMAND\n1    a rather …\n2    short\n"},
+		{5, "ID   COMMA…\n1    a rat…\n2    short\n"},
+	} {
+		rows := fitColumns(table(), tt.cells, 1, 6)
+		var b bytes.Buffer
+		if err := printColumns(&b, rows[0], rows[1:]); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, b.String()); diff != "" {
+			t.Errorf("%d cells: %s", tt.cells, diff)
+		}
+	}
+}
