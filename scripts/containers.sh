@@ -22,7 +22,7 @@ die() {
 
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
-dest=$(cd "$1" && pwd)
+dest=$(cd "$1" && pwd -P)
 
 if [ -e "$dest/done" ]; then
 	say "$dest is there"

@@ -74,11 +74,11 @@ func TestLoadDocker(t *testing.T) {
 				t.Errorf("docker images says %s for the other name, load %s", got, first.ID)
 			}
 			more, sent := l.load("app:3")
-			if more.There || !kind.Containerd && sent > all+all/2 {
+			if more.There || !engine.Containerd && sent > all+all/2 {
 				t.Errorf("another layer: %+v, %d bytes sent, %d for the first", more, sent, all)
 			}
 			engine.Run(t, "save", "-o", filepath.Join(t.TempDir(), "all.tar"), "app:1", "app:2", "app:3") // reads all layers
-			if kind.Containerd {
+			if engine.Containerd {
 				return
 			}
 			if _, err := Load(t.Context(), to, mustFind(t, r, "app:1"), []string{"linux/amd64", "linux/arm64"}, nil); err == nil || !strings.Contains(err.Error(), "holds one platform of an image") {

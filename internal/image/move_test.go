@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -177,12 +178,13 @@ func TestPushTrouble(t *testing.T) {
 	r := newResolver(t)
 	f.put(t, r.Store, "api")
 	i := mustFind(t, r, "api")
-	fail := func(n, status int, method string) func(http.ResponseWriter, *http.Request) bool {
+	// fail answers the first n requests of a method so; all if n is -1.
+	fail := func(n int64, status int, method string) func(http.ResponseWriter, *http.Request) bool {
+		var asked atomic.Int64
 		return func(w http.ResponseWriter, r *http.Request) bool {
-			if n == 0 || r.Method != method {
+			if r.Method != method || n >= 0 && asked.Add(1) > n {
 				return false
 			}
-			n--
 			if status == 0 {
 				panic(http.ErrAbortHandler)
 			}

@@ -132,7 +132,7 @@ func (r *Resolver) placed(ctx context.Context, text string) ([]*Image, error) {
 		case "store":
 			return one(r.stored(ctx, rest))
 		}
-		return nil, fmt.Errorf("%q: kiln knows the places store://, docker:// (a registry), oci:, oci-archive: and docker-archive:", text)
+		return nil, fmt.Errorf("%q: kiln knows the places store://, docker:// (a registry), oci:, oci-archive: and docker-archive: only", text)
 	}
 	for _, p := range []Place{InLayout, InOCIArchive, InDockerArchive} {
 		if rest, ok := strings.CutPrefix(text, string(p)+":"); ok && !r.isTag(rest) {
