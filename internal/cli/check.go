@@ -39,7 +39,7 @@ func checkCommand(a *app) *cobra.Command {
 		Short: "Check build files and Dockerfiles without building",
 		Long: `Check everything that can be known without building, of all files and all
 targets: syntax, names, values, cycles, that the directories and Dockerfiles
-that targets name are there; what is most likely a mistake in the build files;
+that targets name are there (a warning, as they may be yet to be made); what is most likely a mistake in the build files;
 and BuildKit's own checks of every Dockerfile. No builder is needed.
 
 Each rule has a name: --rules lists them, --rules=NAME explains one. A comment
@@ -156,7 +156,7 @@ func (a *app) find(ctx context.Context, o checkOptions) (*found, error) {
 		_, more := buildkit.Lower(t, buildkit.LowerOptions{})
 		diags = append(diags, more...)
 		if n := nodeOf(g, t.Name); !templates[t.Name] && (n == nil || len(n.After) == 0) { // what it waits for may make the files
-			diags = append(diags, a.sourcesOf(t)...)
+			diags = append(diags, asWarnings(a.sourcesOf(t))...)
 		}
 	}
 	for _, x := range s.Examined {
@@ -166,6 +166,15 @@ func (a *app) find(ctx context.Context, o checkOptions) (*found, error) {
 	}
 	f.Problems = lint.Run(s, problems(diag.Sorted(diags)), o.disable)
 	return f, nil
+}
+
+// asWarnings are errors as warnings: build files may be checked where the
+// sources are not, or are yet to be made.
+func asWarnings(diags hcl.Diagnostics) hcl.Diagnostics {
+	for _, d := range diags {
+		d.Severity = hcl.DiagWarning
+	}
+	return diags
 }
 
 // nodeOf is the node of a target; nil if there is no graph.

@@ -177,20 +177,6 @@ func (im storedImage) hasID(text string) bool {
 	return slices.ContainsFunc(im.ids(), func(d digest.Digest) bool { return strings.HasPrefix(d.Encoded(), text) })
 }
 
-// size adds up what the image's platforms take unpacked; store.Unknown if one
-// cannot be unpacked.
-func (l *imageList) size(im storedImage) int64 {
-	var n int64
-	for _, v := range im.variants() {
-		size := l.known.Unpacked(v.Layers)
-		if im.facts == nil || size == store.Unknown {
-			return store.Unknown
-		}
-		n += size
-	}
-	return n
-}
-
 // storedSize adds up the image's blobs.
 func (im storedImage) storedSize() int64 {
 	if im.facts == nil {

@@ -178,8 +178,8 @@ func (a *app) planOf(ctx context.Context, o planOptions, d *definition, g *graph
 		return nil, err
 	}
 	if o.sizes != "none" && o.diff == "" {
-		stop := func() {}
-		in.Count, stop = a.counting(o)
+		count, stop := a.counting(o)
+		in.Count = count
 		defer stop()
 	}
 	return planning.New(ctx, in)

@@ -13,6 +13,7 @@ import (
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/buildkit"
+	"github.com/kilnbuild/kiln/internal/engine"
 	"github.com/kilnbuild/kiln/internal/progress"
 	"github.com/kilnbuild/kiln/internal/store"
 )
@@ -132,6 +133,9 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 		Trail:        p.trail,
 		Lower:        p.lower,
 		CacheTries:   p.schedule.retries,
+	}
+	if eo, err := engine.DefaultOptions(a.getenv); err == nil {
+		o.Memory = filepath.Join(eo.StateDir, "uploads")
 	}
 	if p.display == progress.RawJSON {
 		o.Raw = a.Err
