@@ -62,6 +62,8 @@ func (f *frontend) platform(ctx context.Context, p *ocispec.Platform, i int) (*d
 	opt := f.opt
 	opt.BuildArgs = maps.Clone(opt.BuildArgs) // it adds to them
 	opt.TargetPlatform = p
+	source := *opt.SourceMap // writing LLB writes to it, too
+	opt.SourceMap = &source
 	if i > 0 {
 		opt.Warn = nil // every platform has the same to say
 	}
