@@ -106,7 +106,7 @@ func TestInTerminal(t *testing.T) {
 				if !color {
 					env = append(env, "NO_COLOR=1")
 				}
-				x := tmux.Start(t, tmux.Options{Width: size.w, Height: size.h, Env: env}, self)
+				x := tmux.Start(t, tmux.Options{Width: size.w, Height: size.h, Env: env, Code: true}, self)
 				inTerminal(t, x, color)
 				x.Resize(size.w, size.h)
 				frameWith(t, x, "241 of 500 targets done", " more", "enter its log")

@@ -34,6 +34,7 @@ type Options struct {
 	Width, Height int      // in characters
 	Dir           string   // where the program runs; "" is here
 	Env           []string // the program's whole environment, but for TERM
+	Code          bool     // AwaitEnd will be asked for the exit code
 }
 
 // What tmux is told at its start: the screen has no line of tmux's own, and
@@ -45,6 +46,17 @@ set -g escape-time 0
 set -g default-terminal screen-256color
 set -g history-limit 5000
 `
+
+// teller runs the program and writes its exit code to the file that it is
+// named for. tmux, which should know, loses the signal of a child's end at
+// times, and with it the code.
+const teller = `trap : INT QUIT HUP TERM
+"$@"
+echo $? >"$0.new" && mv "$0.new" "$0"
+`
+
+// code is the file of the program's exit code.
+func (x *Terminal) code() string { return filepath.Join(filepath.Dir(x.socket), "code") }
 
 // Start runs a program in a terminal.
 func Start(t testing.TB, o Options, program string, args ...string) *Terminal {
@@ -66,6 +78,9 @@ func Start(t testing.TB, o Options, program string, args ...string) *Terminal {
 	call := []string{"-S", x.socket, "-f", config, "new-session", "-d", "-x", strconv.Itoa(o.Width), "-y", strconv.Itoa(o.Height)}
 	if o.Dir != "" {
 		call = append(call, "-c", o.Dir)
+	}
+	if o.Code {
+		call = append(call, "/bin/sh", "-c", teller, x.code())
 	}
 	// tmux hands its own environment on.
 	c := osexec.Command(path, append(append(call, program), args...)...)
@@ -167,15 +182,16 @@ func (x *Terminal) AwaitText(texts ...string) []string {
 	})
 }
 
-// AwaitEnd returns the exit code of the program.
+// AwaitEnd returns the exit code of the program, of a terminal with Code.
 func (x *Terminal) AwaitEnd() int {
 	x.t.Helper()
 	code := -1
 	x.Await("the end of the program", func([]string) bool {
-		dead, status, _ := strings.Cut(strings.TrimSpace(x.do("display-message", "-p", "#{pane_dead} #{pane_dead_status}")), " ")
-		var err error
-		code, err = strconv.Atoi(status)
-		return dead == "1" && err == nil
+		text, err := os.ReadFile(x.code())
+		if err == nil {
+			code, err = strconv.Atoi(strings.TrimSpace(string(text)))
+		}
+		return err == nil && strings.TrimSpace(x.do("display-message", "-p", "#{pane_dead}")) == "1"
 	})
 	return code
 }
