@@ -16,9 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/kilnbuild/kiln/internal/testenv/fetched"
 )
 
 // A Docker is a Docker Engine of a test, with a state of its own and no
@@ -67,19 +68,9 @@ func DockerKinds(t testing.TB) []DockerKind {
 // dockerDir returns where scripts/docker.sh has put an engine.
 func dockerDir(t testing.TB) string {
 	t.Helper()
-	dir := filepath.Join(Root(), ".cache", "docker")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	lock := flock.New(filepath.Join(dir, "lock")) // the tests of several packages may come here at the same time
-	if err := lock.Lock(); err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Unlock()
-	cmd := osexec.Command("sh", "scripts/docker.sh", dir)
-	cmd.Dir = Root()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("tests of the Docker Engine need one: sh scripts/docker.sh .cache/docker: %v\n%s", err, out)
+	dir, err := fetched.Dir("docker", "")
+	if err != nil {
+		t.Fatalf("tests of the Docker Engine need one: %v", err)
 	}
 	if why, err := os.ReadFile(filepath.Join(dir, "none")); err == nil {
 		t.Skipf("there is no Docker Engine for the tests: %s", why)

@@ -12,15 +12,14 @@ package browser
 
 import (
 	"context"
-	"fmt"
 	"os"
-	osexec "os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
-	"github.com/gofrs/flock"
+
+	"github.com/kilnbuild/kiln/internal/testenv/fetched"
 )
 
 // patience bounds each step: far longer than any takes on a busy machine, and
@@ -77,44 +76,6 @@ func program() (string, error) {
 	if named := os.Getenv("KILN_CHROMIUM"); named != "" {
 		return named, nil
 	}
-	root, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(root, ".cache", "chromium")
-	path := filepath.Join(dir, "chromium")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	// The tests of several packages may come here at the same time.
-	lock := flock.New(filepath.Join(dir, "lock"))
-	if err := lock.Lock(); err != nil {
-		return "", err
-	}
-	defer func() { _ = lock.Unlock() }()
-	cmd := osexec.Command("sh", "scripts/chromium.sh", dir)
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("sh scripts/chromium.sh .cache/chromium: %w\n%s", err, out)
-	}
-	return path, nil
-}
-
-// moduleRoot returns the directory of go.mod, at or above the working directory.
-func moduleRoot() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("there is no go.mod in %s or above", start)
-		}
-	}
+	dir, err := fetched.Dir("chromium", "chromium")
+	return filepath.Join(dir, "chromium"), err
 }

@@ -6,7 +6,6 @@ package containers
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -14,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofrs/flock"
+	"github.com/kilnbuild/kiln/internal/testenv/fetched"
 )
 
 // Tools are the programs, for one test, with places of its own.
@@ -25,7 +24,7 @@ type Tools struct {
 }
 
 // fetch finds the programs, once in a test binary.
-var fetch = sync.OnceValues(programs)
+var fetch = sync.OnceValues(func() (string, error) { return fetched.Dir("containers", "done") })
 
 // New returns the tools for a test.
 func New(t testing.TB) *Tools {
@@ -87,49 +86,6 @@ func (c *Tools) Start(ready func() error, program string, args ...string) {
 		case <-limit:
 			c.t.Fatalf("%s is not ready: %v", program, err)
 		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// programs returns the directory of the programs, and fetches them if they
-// are not there.
-func programs() (string, error) {
-	root, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(root, ".cache", "containers")
-	if _, err := os.Stat(filepath.Join(dir, "done")); err == nil {
-		return dir, nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	lock := flock.New(filepath.Join(dir, "lock")) // the tests of several packages may come here at once
-	if err := lock.Lock(); err != nil {
-		return "", err
-	}
-	defer func() { _ = lock.Unlock() }()
-	cmd := osexec.Command("sh", "scripts/containers.sh", dir)
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("sh scripts/containers.sh .cache/containers: %w\n%s", err, out)
-	}
-	return dir, nil
-}
-
-// moduleRoot returns the directory of go.mod, at or above the working directory.
-func moduleRoot() (string, error) {
-	start, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for dir := start; ; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("there is no go.mod in %s or above", start)
 		}
 	}
 }

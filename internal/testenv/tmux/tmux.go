@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofrs/flock"
+	"github.com/kilnbuild/kiln/internal/testenv/fetched"
 )
 
 // patience bounds each wait: far longer than any takes on a busy machine, and
@@ -201,29 +201,6 @@ func find() (string, error) {
 	if named := os.Getenv("KILN_TMUX"); named != "" && named != "debian" {
 		return named, nil
 	}
-	gomod, err := osexec.Command("go", "env", "GOMOD").Output()
-	if err != nil {
-		return "", fmt.Errorf("go env GOMOD: %w", err)
-	}
-	root := filepath.Dir(strings.TrimSpace(string(gomod)))
-	dir := filepath.Join(root, ".cache", "tmux")
-	path := filepath.Join(dir, "tmux")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	// The tests of several packages may come here at the same time.
-	lock := flock.New(filepath.Join(dir, "lock"))
-	if err := lock.Lock(); err != nil {
-		return "", err
-	}
-	defer func() { _ = lock.Unlock() }()
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	cmd := osexec.Command("sh", "scripts/tmux.sh", dir)
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("sh scripts/tmux.sh .cache/tmux: %w\n%s", err, out)
-	}
-	return path, nil
+	dir, err := fetched.Dir("tmux", "tmux")
+	return filepath.Join(dir, "tmux"), err
 }
