@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"hash"
+	"io"
 	"io/fs"
 	"maps"
 	"net"
@@ -163,7 +164,8 @@ func (k *knownUploads) look(w *knownWalk, filter *fsutil.FilterOpt) {
 	}
 	began, sum := time.Now(), newTreeSum(w.dir.root)
 	var files []*fstypes.Stat
-	dir, err := fsutil.NewFilterFS(w.dir.fs, filter)
+	lean := &leanFS{root: w.dir.root, seen: map[string]fs.FileInfo{}}
+	dir, err := fsutil.NewFilterFS(lean, filter)
 	if err == nil {
 		err = dir.Walk(k.s.run, "/", func(path string, e fs.DirEntry, err error) error {
 			if err != nil {
@@ -172,7 +174,7 @@ func (k *knownUploads) look(w *knownWalk, filter *fsutil.FilterOpt) {
 			st, err := statOf(e)
 			if err == nil {
 				files = append(files, st)
-				sum.add(st)
+				sum.addInfo(st.Path, lean.seen[st.Path])
 			}
 			return err
 		})
@@ -182,7 +184,10 @@ func (k *knownUploads) look(w *knownWalk, filter *fsutil.FilterOpt) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.files, w.sum = files, sum.end(began)
+	w.sum = sum.end(began)
+	if !sum.linked { // else the first of the names has to be found out
+		w.files = files
+	}
 	if w.sum == "" || w.sum != all[i].Sum {
 		return
 	}
@@ -307,13 +312,71 @@ func (w *knownWalk) listed(dir fsutil.FS) fsutil.FS {
 	if w.files == nil {
 		return dir
 	}
-	return listedFS{dir, w.files}
+	return listedFS{dir, w.dir.root, w.files}
 }
 
 // A listedFS is a directory of which the files are known.
 type listedFS struct {
 	fsutil.FS
+	root  string
 	files []*fstypes.Stat
+}
+
+// whole describes a file as it is sent, with all its attributes.
+func (l listedFS) whole(path string) (*fstypes.Stat, error) {
+	st, err := fsutil.Stat(filepath.Join(l.root, filepath.FromSlash(path)))
+	if err == nil {
+		st.Path, st.Uid, st.Gid = path, 0, 0
+	}
+	return st, err
+}
+
+// A leanFS is a directory of which only that is looked at by which a change
+// shows.
+type leanFS struct {
+	root string
+	seen map[string]fs.FileInfo // what was asked for
+}
+
+// Walk implements fsutil.FS.
+func (l *leanFS) Walk(_ context.Context, target string, fn fs.WalkDirFunc) error {
+	return filepath.WalkDir(filepath.Join(l.root, target), func(path string, d fs.DirEntry, err error) error {
+		if path == l.root {
+			return err
+		}
+		rel := strings.TrimPrefix(path[len(l.root):], string(filepath.Separator))
+		return fn(rel, leanEntry{d, l, rel}, err)
+	})
+}
+
+// Open implements fsutil.FS: nothing is read.
+func (l *leanFS) Open(path string) (io.ReadCloser, error) {
+	return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrPermission}
+}
+
+type leanEntry struct {
+	fs.DirEntry
+	in   *leanFS
+	path string
+}
+
+// Info implements fs.DirEntry.
+func (e leanEntry) Info() (fs.FileInfo, error) {
+	fi, err := e.DirEntry.Info()
+	if err != nil {
+		return nil, err
+	}
+	st := &fstypes.Stat{Path: e.path, Mode: uint32(fi.Mode()), ModTime: fi.ModTime().UnixNano()}
+	if !fi.IsDir() {
+		st.Size = fi.Size()
+	}
+	if fi.Mode()&fs.ModeSymlink != 0 {
+		if st.Linkname, err = os.Readlink(filepath.Join(e.in.root, e.path)); err != nil {
+			return nil, err
+		}
+	}
+	e.in.seen[e.path] = fi
+	return &fsutil.StatInfo{Stat: st}, nil
 }
 
 // Walk implements fsutil.FS.
@@ -326,8 +389,15 @@ func (l listedFS) Walk(ctx context.Context, target string, fn fs.WalkDirFunc) er
 		if skipped != "" && strings.HasPrefix(st.Path, skipped) {
 			continue
 		}
+		st, err := l.whole(st.Path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // as if it had gone before
+		}
+		if err != nil {
+			return err
+		}
 		e := &fsutil.DirEntryInfo{Stat: st}
-		err := fn(st.Path, e, ctx.Err())
+		err = fn(st.Path, e, ctx.Err())
 		switch {
 		case err == nil:
 		case err == fs.SkipAll:
@@ -414,6 +484,7 @@ type treeSum struct {
 	latest int64 // change of a file, in nanoseconds since 1970
 	fine   bool  // changes are told apart by less than a second
 	failed bool
+	linked bool // a file has several names
 	buf    []byte
 }
 
@@ -426,18 +497,28 @@ func (t *treeSum) add(st *fstypes.Stat) {
 		t.failed = true // it has just gone
 		return
 	}
-	device, inode, changed, ok := inodeOf(fi)
+	t.addInfo(st.Path, fi)
+}
+
+// addInfo adds a file of which all is known.
+func (t *treeSum) addInfo(path string, fi fs.FileInfo) {
+	if fi == nil {
+		t.failed = true
+		return
+	}
+	device, inode, changed, links, ok := inodeOf(fi)
 	if !ok {
 		t.failed = true
 		return
 	}
+	t.linked = t.linked || links > 1 && !fi.IsDir()
 	t.latest = max(t.latest, changed)
 	t.fine = t.fine || changed%int64(time.Second) != 0
 	b := t.buf[:0]
-	for _, n := range [...]uint64{uint64(len(st.Path)), device, inode, uint64(changed), uint64(fi.ModTime().UnixNano()), uint64(fi.Size()), uint64(fi.Mode())} {
+	for _, n := range [...]uint64{uint64(len(path)), device, inode, uint64(changed), uint64(fi.ModTime().UnixNano()), uint64(fi.Size()), uint64(fi.Mode())} {
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
-	t.buf = append(b, st.Path...)
+	t.buf = append(b, path...)
 	t.h.Write(t.buf)
 }
 
