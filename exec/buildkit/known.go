@@ -3,12 +3,9 @@ package buildkit
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"hash"
-	"io"
 	"io/fs"
 	"maps"
 	"net"
@@ -23,6 +20,8 @@ import (
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/tonistiigi/fsutil"
 	fstypes "github.com/tonistiigi/fsutil/types"
+
+	"github.com/kilnbuild/kiln/internal/atomicfile"
 )
 
 // What the daemon knows already. It keeps what was uploaded of a directory
@@ -301,118 +300,6 @@ func (w *knownWalk) end() {
 	w.sent = true
 }
 
-// listed returns the files in the order of a look at them that was taken, so
-// that there is no second one.
-func (w *knownWalk) listed(dir fsutil.FS) fsutil.FS {
-	if w == nil {
-		return dir
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.files == nil {
-		return dir
-	}
-	return listedFS{dir, w.dir.root, w.files}
-}
-
-// A listedFS is a directory of which the files are known.
-type listedFS struct {
-	fsutil.FS
-	root  string
-	files []*fstypes.Stat
-}
-
-// whole describes a file as it is sent, with all its attributes.
-func (l listedFS) whole(path string) (*fstypes.Stat, error) {
-	st, err := fsutil.Stat(filepath.Join(l.root, filepath.FromSlash(path)))
-	if err == nil {
-		st.Path, st.Uid, st.Gid = path, 0, 0
-	}
-	return st, err
-}
-
-// A leanFS is a directory of which only that is looked at by which a change
-// shows.
-type leanFS struct {
-	root string
-	seen map[string]fs.FileInfo // what was asked for
-}
-
-// Walk implements fsutil.FS.
-func (l *leanFS) Walk(_ context.Context, target string, fn fs.WalkDirFunc) error {
-	return filepath.WalkDir(filepath.Join(l.root, target), func(path string, d fs.DirEntry, err error) error {
-		if path == l.root {
-			return err
-		}
-		rel := strings.TrimPrefix(path[len(l.root):], string(filepath.Separator))
-		return fn(rel, leanEntry{d, l, rel}, err)
-	})
-}
-
-// Open implements fsutil.FS: nothing is read.
-func (l *leanFS) Open(path string) (io.ReadCloser, error) {
-	return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrPermission}
-}
-
-type leanEntry struct {
-	fs.DirEntry
-	in   *leanFS
-	path string
-}
-
-// Info implements fs.DirEntry.
-func (e leanEntry) Info() (fs.FileInfo, error) {
-	fi, err := e.DirEntry.Info()
-	if err != nil {
-		return nil, err
-	}
-	st := &fstypes.Stat{Path: e.path, Mode: uint32(fi.Mode()), ModTime: fi.ModTime().UnixNano()}
-	if !fi.IsDir() {
-		st.Size = fi.Size()
-	}
-	if fi.Mode()&fs.ModeSymlink != 0 {
-		if st.Linkname, err = os.Readlink(filepath.Join(e.in.root, e.path)); err != nil {
-			return nil, err
-		}
-	}
-	e.in.seen[e.path] = fi
-	return &fsutil.StatInfo{Stat: st}, nil
-}
-
-// Walk implements fsutil.FS.
-func (l listedFS) Walk(ctx context.Context, target string, fn fs.WalkDirFunc) error {
-	if target != "/" {
-		return l.FS.Walk(ctx, target, fn)
-	}
-	skipped := ""
-	for _, st := range l.files {
-		if skipped != "" && strings.HasPrefix(st.Path, skipped) {
-			continue
-		}
-		st, err := l.whole(st.Path)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // as if it had gone before
-		}
-		if err != nil {
-			return err
-		}
-		e := &fsutil.DirEntryInfo{Stat: st}
-		err = fn(st.Path, e, ctx.Err())
-		switch {
-		case err == nil:
-		case err == fs.SkipAll:
-			return nil
-		case err != fs.SkipDir:
-			return err
-		case e.IsDir():
-			skipped = st.Path + "/"
-		default:
-			skipped = filepath.Dir(st.Path) + "/"
-		}
-	}
-	return nil
-}
-
 // close remembers what was uploaded, and ends the sessions.
 func (k *knownUploads) close() {
 	if k == nil {
@@ -454,90 +341,7 @@ func (k *knownUploads) save(learned []knownUpload) {
 	if err != nil {
 		return
 	}
-	_ = writeWhole(k.file, data) // it would only have saved the next upload
-}
-
-// writeWhole replaces a file.
-func writeWhole(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
+	if os.MkdirAll(k.s.opt.Memory, 0o700) == nil {
+		_ = atomicfile.Write(k.file, data, atomicfile.Options{}) // it would only have saved the next upload
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
-	}
-	return err
-}
-
-// A treeSum is a checksum of files as they are told to a daemon, and of what
-// shows that they have changed since.
-type treeSum struct {
-	root   string
-	h      hash.Hash
-	latest int64 // change of a file, in nanoseconds since 1970
-	fine   bool  // changes are told apart by less than a second
-	failed bool
-	linked bool // a file has several names
-	buf    []byte
-}
-
-func newTreeSum(root string) *treeSum { return &treeSum{root: root, h: sha256.New()} }
-
-// add adds a file, as it is described to the daemon.
-func (t *treeSum) add(st *fstypes.Stat) {
-	fi, err := os.Lstat(filepath.Join(t.root, filepath.FromSlash(st.Path)))
-	if err != nil {
-		t.failed = true // it has just gone
-		return
-	}
-	t.addInfo(st.Path, fi)
-}
-
-// addInfo adds a file of which all is known.
-func (t *treeSum) addInfo(path string, fi fs.FileInfo) {
-	if fi == nil {
-		t.failed = true
-		return
-	}
-	device, inode, changed, links, ok := inodeOf(fi)
-	if !ok {
-		t.failed = true
-		return
-	}
-	t.linked = t.linked || links > 1 && !fi.IsDir()
-	t.latest = max(t.latest, changed)
-	t.fine = t.fine || changed%int64(time.Second) != 0
-	b := t.buf[:0]
-	for _, n := range [...]uint64{uint64(len(path)), device, inode, uint64(changed), uint64(fi.ModTime().UnixNano()), uint64(fi.Size()), uint64(fi.Mode())} {
-		b = binary.LittleEndian.AppendUint64(b, n)
-	}
-	t.buf = append(b, path...)
-	t.h.Write(t.buf)
-}
-
-// How long before a look a file must have changed, so that a change after the
-// look has another time: clocks of file systems are coarse.
-const (
-	fineClock   = 100 * time.Millisecond
-	coarseClock = 3 * time.Second
-)
-
-// end returns the checksum, "" if it does not tell a later change apart.
-// Began is when the first file was looked at, at the latest.
-func (t *treeSum) end(began time.Time) string {
-	margin := coarseClock
-	if t.fine {
-		margin = fineClock
-	}
-	if t.failed || t.latest > began.Add(-margin).UnixNano() {
-		return ""
-	}
-	return hex.EncodeToString(t.h.Sum(nil))
 }

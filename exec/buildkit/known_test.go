@@ -211,13 +211,17 @@ func TestKnownUploadsLost(t *testing.T) {
 			prune(t, r.addr)
 		}},
 	} {
-		what.lose()
-		began := time.Now()
-		if n := r.build("a"); n != 1 {
-			t.Errorf("%s: %d uploads", what.name, n)
+		least := time.Hour
+		for try := 0; try < 3 && least > 4*time.Second; try++ { // a busy machine may take as long
+			what.lose()
+			began := time.Now()
+			if n := r.build("a"); n != 1 {
+				t.Errorf("%s: %d uploads", what.name, n)
+			}
+			least = min(least, time.Since(began))
 		}
-		if took := time.Since(began); took > 4*time.Second { // the daemon waits 5 s for a session
-			t.Errorf("%s: it took %v", what.name, took)
+		if least > 4*time.Second { // the daemon waits 5 s for a session
+			t.Errorf("%s: it took %v", what.name, least)
 		}
 		if n := r.build("a"); n != 0 {
 			t.Errorf("%s, and then nothing: %d uploads", what.name, n)

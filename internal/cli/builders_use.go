@@ -115,7 +115,7 @@ func (a *app) editUserConfig(path string, names []string) error {
 	}
 	err = os.MkdirAll(filepath.Dir(path), 0o755)
 	if err == nil {
-		err = writeFileMode(path, f.Bytes(), mode)
+		err = writeFileAtomic(path, f.Bytes(), mode)
 	}
 	if err != nil {
 		return usagef("write the user's configuration: %w", err)

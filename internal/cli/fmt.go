@@ -124,7 +124,7 @@ func (a *app) rewrite(name string, data []byte) error {
 		var f *os.File
 		if f, err = os.OpenFile(path, os.O_WRONLY, 0); err == nil { // what may not be written is not replaced
 			f.Close()
-			err = writeFileMode(path, data, st.Mode().Perm())
+			err = writeFileAtomic(path, data, st.Mode().Perm())
 		}
 	}
 	if err != nil {

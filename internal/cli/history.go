@@ -98,15 +98,11 @@ func (a *app) imageHistory(ctx context.Context, o historyOptions, text string) e
 			return err
 		}
 	}
-	r, err := a.resolver(o.placeFlags, false)
+	r, i, err := a.findImage(ctx, o.placeFlags, text)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	i, err := r.Find(ctx, text)
-	if err != nil {
-		return placeError(err)
-	}
 	h, err := a.historyOf(ctx, r.Store, i, o.platform)
 	if err != nil {
 		return placeError(err)

@@ -133,15 +133,11 @@ func (a *app) inspect(ctx context.Context, o inspectOptions, text string) error 
 			return err
 		}
 	}
-	r, err := a.resolver(o.placeFlags, false)
+	r, i, err := a.findImage(ctx, o.placeFlags, text)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	i, err := r.Find(ctx, text)
-	if err != nil {
-		return placeError(err)
-	}
 	if o.raw == "index" {
 		return a.printIndex(ctx, i)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/buildkit"
+	"github.com/kilnbuild/kiln/internal/atomicfile"
 )
 
 // checkOutputFile says before the build what would make writing the file that
@@ -74,7 +75,7 @@ func writeMetadata(path string, outcomes []exec.Outcome, warnings []json.RawMess
 	var b bytes.Buffer
 	err := writeJSON(&b, all)
 	if err == nil {
-		err = writeFileAtomic(linked(path), bytes.TrimRight(b.Bytes(), "\n"))
+		err = writeFileAtomic(linked(path), bytes.TrimRight(b.Bytes(), "\n"), 0o644)
 	}
 	if err != nil {
 		return &exitError{code: codeFailed, err: fmt.Errorf("write the metadata file: %w", err)}
@@ -194,27 +195,7 @@ func (s *warningSink) sorted() []json.RawMessage {
 	return out
 }
 
-func writeFileAtomic(path string, data []byte) error { return writeFileMode(path, data, 0o644) }
-
-// writeFileMode writes a file whole or not at all.
-func writeFileMode(path string, data []byte, mode os.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".kiln-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // gone already when all went well
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	return err
+// writeFileAtomic writes a file that a user has asked for.
+func writeFileAtomic(path string, data []byte, mode os.FileMode) error {
+	return atomicfile.Write(path, data, atomicfile.Options{Mode: mode, Sync: true})
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,6 +47,21 @@ func (a *app) resolver(p placeFlags, write bool) (*image.Resolver, error) {
 		Definition: func() string { return a.hereDefined().place },
 		Targets:    func() []string { return a.hereDefined().targets },
 	}, nil
+}
+
+// findImage finds the image that a command names, with what has found it, which
+// is closed after all is read.
+func (a *app) findImage(ctx context.Context, p placeFlags, text string) (*image.Resolver, *image.Image, error) {
+	r, err := a.resolver(p, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	i, err := r.Find(ctx, text)
+	if err != nil {
+		r.Close()
+		return nil, nil, placeError(err)
+	}
+	return r, i, nil
 }
 
 // registries says how registries are reached.

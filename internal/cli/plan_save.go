@@ -30,7 +30,7 @@ func (a *app) savePlan(ctx context.Context, file string, g *graph.Graph, p *plan
 	var b bytes.Buffer
 	err := writeJSON(&b, p)
 	if err == nil {
-		err = writeFileAtomic(linked(file), b.Bytes())
+		err = writeFileAtomic(linked(file), b.Bytes(), 0o644)
 	}
 	if err != nil {
 		return usagef("--save %s: %w", file, cause(err))

@@ -118,7 +118,7 @@ func writeReport(f reportFormat, r *report.Report, path string) error {
 	var b bytes.Buffer
 	err := f.write(r, &b)
 	if err == nil {
-		err = writeFileAtomic(linked(path), b.Bytes())
+		err = writeFileAtomic(linked(path), b.Bytes(), 0o644)
 	}
 	if err != nil {
 		return fmt.Errorf("write the report %s: %w", path, err)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/graph"
+	"github.com/kilnbuild/kiln/internal/atomicfile"
 )
 
 // What a state directory may hold.
@@ -177,18 +178,7 @@ func (h *History) write(all map[string]entry) error {
 	if _, err := os.Stat(h.path); err != nil {
 		tidy(dir)
 	}
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(h.path)+"-")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	if err = cmp.Or(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), h.path)
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
-	}
-	return err
+	return atomicfile.Write(h.path, data, atomicfile.Options{Prefix: "." + filepath.Base(h.path) + "-"})
 }
 
 // encode writes a target a line.

@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/kilnbuild/kiln/exec"
+	"github.com/kilnbuild/kiln/internal/atomicfile"
 )
 
 // What a directory of records may hold.
@@ -88,19 +89,11 @@ func (k *Keeper) write(name string, fill func(io.Writer) error) error {
 	if err := z.Close(); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(k.dir, ".new-")
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(b.Bytes())
-	if err = cmp.Or(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), filepath.Join(k.dir, name))
-	}
-	if err != nil {
-		os.Remove(tmp.Name())
-	}
-	return err
+	return atomicfile.Write(filepath.Join(k.dir, name), b.Bytes(), atomicfile.Options{Prefix: newPrefix})
 }
+
+// newPrefix begins the names of files that are being written.
+const newPrefix = ".new-"
 
 // Entries lists what is kept, the newest first. There is none where the
 // directory cannot be read.

@@ -193,7 +193,7 @@ func (k *Keeper) tidyLists(lists []keptList, total int64) {
 			total -= l.size
 		}
 	}
-	halves, _ := filepath.Glob(filepath.Join(k.dir, ".new-*"))
+	halves, _ := filepath.Glob(filepath.Join(k.dir, newPrefix+"*"))
 	for _, h := range halves {
 		if fi, err := os.Stat(h); err == nil && time.Since(fi.ModTime()) > time.Hour {
 			os.Remove(h)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/kilnbuild/kiln/internal/atomicfile"
 )
 
 // HasRecord reports whether there is a record of the build of an image as a
@@ -25,16 +27,7 @@ func (s *Store) PutRecord(d digest.Digest, target string, record []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return s.explain("write", err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), tempPrefix+"*")
-	if err != nil {
-		return s.explain("write", err)
-	}
-	_, err = tmp.Write(record)
-	if err = errors.Join(err, tmp.Close()); err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
+	if err := atomicfile.Write(path, record, atomicfile.Options{Prefix: tempPrefix}); err != nil {
 		return s.explain("write", err)
 	}
 	return nil
