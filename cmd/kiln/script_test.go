@@ -34,6 +34,7 @@ func TestScripts(t *testing.T) {
 			e.Vars = append(e.Vars, state...)
 			e.Vars = append(e.Vars,
 				"REGISTRY_HOST="+strings.TrimPrefix(reg.URL, "http://"),
+				testenv.Races(),
 				"BUSYBOX="+filepath.Dir(testenv.Busybox(t)))
 			return nil
 		},

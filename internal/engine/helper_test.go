@@ -101,9 +101,16 @@ func helpBuild(ctx context.Context, reach func(context.Context, Options) (*Engin
 	return a, err
 }
 
+// knownRaces lists BuildKit's own data races, as testenv.Races says.
+const knownRaces = "../../testdata/races.txt"
+
 // helper is a command of the test binary in another role.
 func helper(o Options, mode string) *osexec.Cmd {
 	if _, err := stepDir(); err != nil { // for the helper to find
+		panic(err)
+	}
+	races, err := filepath.Abs(knownRaces)
+	if err != nil {
 		panic(err)
 	}
 	cmd := osexec.Command("/proc/self/exe")
@@ -111,7 +118,7 @@ func helper(o Options, mode string) *osexec.Cmd {
 		cmd.Path, cmd.Args = self, []string{self}
 	}
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "KILN_") }), o.environ()...)
-	cmd.Env = append(cmd.Env, "TEST_HELPER="+mode, "TMPDIR="+filepath.Dir(o.StateDir))
+	cmd.Env = append(cmd.Env, "TEST_HELPER="+mode, "TMPDIR="+filepath.Dir(o.StateDir), "GORACE=suppressions="+races)
 	return cmd
 }
 

@@ -86,6 +86,7 @@ func (u *rootlessUser) equip(t *testing.T) {
 	}
 	copyFile(t, self, u.self)
 	copyFile(t, testRuntime(t), filepath.Join(u.home, "runc"))
+	copyFile(t, knownRaces, filepath.Join(u.home, "races.txt"))
 	copyFile(t, filepath.Join(steps, "step"), filepath.Join(u.home, "step", "step"))
 	u.options = Options{
 		StateDir: filepath.Join(u.home, "state"), RuntimeDir: filepath.Join(u.home, "run"), Runtime: filepath.Join(u.home, "runc"),
@@ -160,9 +161,10 @@ func (u *rootlessUser) kiln(mode, tools string) *osexec.Cmd {
 	cmd.Path, cmd.Args = u.self, []string{u.self}
 	cmd.Env = slices.DeleteFunc(cmd.Env, func(kv string) bool {
 		name, _, _ := strings.Cut(kv, "=")
-		return slices.Contains([]string{"HOME", "USER", "LOGNAME", "PATH", "TEST_STEP", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"}, name)
+		return slices.Contains([]string{"GORACE", "HOME", "USER", "LOGNAME", "PATH", "TEST_STEP", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"}, name)
 	})
-	cmd.Env = append(cmd.Env, "HOME="+u.home, "USER="+u.name, "PATH="+tools, "TEST_STEP="+filepath.Join(u.home, "step"))
+	cmd.Env = append(cmd.Env, "HOME="+u.home, "USER="+u.name, "PATH="+tools, "TEST_STEP="+filepath.Join(u.home, "step"),
+		"GORACE=suppressions="+filepath.Join(u.home, "races.txt"))
 	cmd.Dir = u.home
 	if os.Geteuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: u.uid, Gid: u.gid}}

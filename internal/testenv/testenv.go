@@ -192,6 +192,12 @@ func Root() string {
 	return "."
 }
 
+// Races is the variable, NAME=VALUE, that has a kiln with an engine in it,
+// watched by the race detector, pass over the known races of testdata/races.txt.
+func Races() string {
+	return "GORACE=suppressions=" + filepath.Join(Root(), "testdata", "races.txt")
+}
+
 // runtimePath is the runtime that `make tools` puts into bin, if it is there.
 func runtimePath() string {
 	if v := os.Getenv("KILN_RUNTIME"); v != "" {
