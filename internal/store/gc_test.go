@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -242,6 +243,20 @@ func TestTagKeepsTheOrigin(t *testing.T) {
 	}
 	if _, err := s.Tag(t.Context(), "app:1", []string{"UPPER"}); err == nil {
 		t.Error("a bad name was given")
+	}
+}
+
+// What Tag returns is the image of the name, however the list is sorted after.
+func TestTagReturnsWhatItTagged(t *testing.T) {
+	s := open(t)
+	a, b := mustImage(t, s, "a"), mustImage(t, s, "b")
+	mustPut(t, s, a, "zz:0")
+	for n := range 40 {
+		mustPut(t, s, b, fmt.Sprintf("app:%d", n))
+		got, err := s.Tag(t.Context(), "zz:0", []string{fmt.Sprintf("aa:%d", n)})
+		if err != nil || got.Digest != a.Digest {
+			t.Fatalf("with %d names Tag returns %s, %v; want %s", 2*n+2, got.Digest, err, a.Digest)
+		}
 	}
 }
 

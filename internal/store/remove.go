@@ -53,26 +53,27 @@ func (s *Store) Tag(ctx context.Context, ref string, names []string) (ocispec.De
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	var tagged *descriptor
+	var tagged descriptor
+	found := false
 	err = s.edit(ctx, func(idx *ocispec.Index) (changed bool) {
 		i := slices.IndexFunc(idx.Manifests, match)
 		if i < 0 {
 			return false
 		}
-		tagged = &idx.Manifests[i]
-		c := change{names: full, desc: *tagged}
+		tagged, found = idx.Manifests[i], true
+		c := change{names: full, desc: tagged}
 		for _, e := range c.entries(s.now()) {
 			changed = setEntry(idx, e) || changed
 		}
 		return changed
 	})
-	if err == nil && tagged == nil {
+	if err == nil && !found {
 		err = notFound(ref)
 	}
 	if err != nil {
 		return ocispec.Descriptor{}, err
 	}
-	return bare(*tagged), nil
+	return bare(tagged), nil
 }
 
 // edit replaces the index by what change makes of it, unless that reports
