@@ -30,7 +30,8 @@ it, and its cache.`,
 		Args:    unknownCommand,
 		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(engineStatusCommand(a), engineStartCommand(a), engineStopCommand(a), engineLogsCommand(a), engineServeCommand(a))
+	c.AddCommand(engineStatusCommand(a), engineStartCommand(a), engineStopCommand(a), engineLogsCommand(a),
+		engineDuCommand(a), enginePruneCommand(a), engineServeCommand(a))
 	return c
 }
 

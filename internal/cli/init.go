@@ -94,7 +94,7 @@ func (a *app) init(ctx context.Context, o initOptions, dir string) error {
 	fmt.Fprintf(a.Err, "%s\n", r.Text)
 	a.notes(r.Notes)
 	if !o.yes {
-		if err := a.confirm(fmt.Sprintf("Write this to %s?", shown)); err != nil {
+		if err := a.confirm(fmt.Sprintf("Write this to %s?", shown), "nothing was written", "--yes writes the file, --print prints it"); err != nil {
 			return err
 		}
 	}
@@ -111,10 +111,11 @@ func (a *app) notes(notes []string) {
 	}
 }
 
-// confirm asks for a yes where someone is there to answer.
-func (a *app) confirm(question string) error {
+// confirm asks for a yes where someone is there to answer. Without one the
+// error says that nothing was done, and which flag does without an answer.
+func (a *app) confirm(question, nothing, remedy string) error {
 	if !isTerminal(a.In) {
-		return usagef("nothing was written, for there is nobody to ask: --yes writes the file, --print prints it")
+		return usagef("%s, for there is nobody to ask: %s", nothing, remedy)
 	}
 	fmt.Fprint(a.Err, question+" [y/N] ")
 	line, err := bufio.NewReader(a.In).ReadString('\n')
@@ -125,7 +126,7 @@ func (a *app) confirm(question string) error {
 	case "y", "yes":
 		return nil
 	}
-	return usagef("nothing was written")
+	return usagef("%s", nothing)
 }
 
 // writeNew writes a file that must not be there, whole or not at all.
