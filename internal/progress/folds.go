@@ -66,6 +66,7 @@ func (v *folds) take(it item) {
 		v.event(*it.event, it.at)
 	case it.end:
 		v.close()
+		v.rest(it.at)
 		if it.outcomes != nil {
 			v.outside(strings.Split(strings.TrimSuffix("\n"+newSummary(v.o, v.model, it.outcomes).all(0), "\n"), "\n")...)
 		}
@@ -84,6 +85,10 @@ func (v *folds) event(e exec.Event, at time.Time) {
 	switch {
 	case t.name == "":
 		v.outside(lines...)
+	case t.outcome != nil: // its fold is closed
+		for _, l := range lines {
+			v.outside(t.name + " | " + l)
+		}
 	case len(v.model.targets) == 1:
 		v.stream(t, lines, at)
 	default:
@@ -169,6 +174,15 @@ func (v *folds) close() {
 	if v.open != "" {
 		v.b.WriteString(v.marks.end(v.open, time.Now()))
 		v.open = ""
+	}
+}
+
+// rest writes what is held of targets that did not come to an end.
+func (v *folds) rest(at time.Time) {
+	for _, t := range v.model.targets {
+		if f := v.held[t]; f != nil && len(f.lines) > 0 {
+			v.write(t.name+": not ended", t, f, at)
+		}
 	}
 }
 

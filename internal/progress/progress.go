@@ -2,6 +2,7 @@
 // the end.
 //
 //	model.go    events → what each target and step is at
+//	late.go     the end of a target after the last of its steps
 //	transfer.go how much of a step's bytes has moved, and how fast
 //	teller.go   events → lines
 //	plain.go    for a log: every line begins with its target
@@ -104,6 +105,8 @@ const resumed = "resumed"
 type Display struct {
 	out   io.Writer
 	view  view
+	model *model // the view's, which has none if it shows nothing
+	late  []item // ends of targets that wait for their last words
 	began time.Time
 	board Keyboard
 	mu    sync.Mutex // guards queue and ended
@@ -148,7 +151,8 @@ const unhurried = 300 * time.Millisecond
 
 // New begins a display. It must be ended by Finish or Close.
 func New(o Options) *Display {
-	d := &Display{out: o.Out, view: newView(o), began: time.Now(), board: o.Keyboard, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	m := newModel(time.Now())
+	d := &Display{out: o.Out, view: newView(o, m), model: m, began: time.Now(), board: o.Keyboard, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	if o.Header != "" {
 		d.put(item{note: o.Header, header: true})
 	}
@@ -156,8 +160,7 @@ func New(o Options) *Display {
 	return d
 }
 
-func newView(o Options) view {
-	m := newModel(time.Now())
+func newView(o Options, m *model) view {
 	if o.Mode == Auto || o.Mode == "" {
 		o.Mode = Plain
 		if o.Terminal {
@@ -239,8 +242,9 @@ func (d *Display) run() {
 		}
 		items := d.taken()
 		for _, it := range items {
-			d.view.take(it)
+			d.give(it)
 		}
+		d.letGo(func(l item) bool { return time.Since(l.at) >= lastWords })
 		if text := d.view.text(ticked); text != "" && d.err == nil {
 			_, d.err = io.WriteString(d.out, text)
 		}
