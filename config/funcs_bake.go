@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/Masterminds/semver/v3"
+	"github.com/hashicorp/go-cty-funcs/cidr"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/ext/customdecode"
 	"github.com/zclconf/go-cty/cty"
@@ -31,6 +32,19 @@ var (
 		},
 		Type: function.StaticReturnType(cty.Number),
 		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) { return indexOf(args[0], args[1]) },
+	})
+
+	// subnetFunc is the library's without what its newer releases make of a
+	// negative number: a network outside the prefix.
+	subnetFunc = function.New(&function.Spec{
+		Params: cidr.SubnetFunc.Params(),
+		Type:   function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			if args[2].LessThan(cty.Zero).True() {
+				return cty.NilVal, function.NewArgErrorf(2, "the number of a network cannot be negative")
+			}
+			return cidr.SubnetFunc.Call(args)
+		},
 	})
 
 	semvercmpFunc = function.New(&function.Spec{

@@ -140,7 +140,7 @@ func weighInto(v cty.Value, most float64, depth int) float64 {
 	sum := float64(each)
 	for it := v.ElementIterator(); it.Next() && sum <= most; {
 		key, elem := it.Element()
-		if key.Type() == cty.String {
+		if !v.Type().IsSetType() && key.Type() == cty.String { // a set's keys are its elements, null among them
 			sum += float64(len(key.AsString()))
 		}
 		sum += weighInto(elem, most-sum, depth-1)

@@ -29,7 +29,7 @@ var functionTable = []functionRow{
 	{"chunklist", "list", "The list cut into lists of that size.", `chunklist(["a", "b", "c"], 2)`, `[["a", "b"], ["c"]]`, lib(stdlib.ChunklistFunc)},
 	{"cidrhost", "network", "The address of that number in a network.", `cidrhost("10.1.0.0/16", 5)`, `"10.1.0.5"`, lib(cidr.HostFunc)},
 	{"cidrnetmask", "network", "The mask of an IPv4 network.", `cidrnetmask("10.1.0.0/16")`, `"255.255.0.0"`, lib(cidr.NetmaskFunc)},
-	{"cidrsubnet", "network", "The network of that number after extending the prefix by some bits.", `cidrsubnet("10.1.0.0/16", 8, 2)`, `"10.1.2.0/24"`, lib(cidr.SubnetFunc)},
+	{"cidrsubnet", "network", "The network of that number after extending the prefix by some bits.", `cidrsubnet("10.1.0.0/16", 8, 2)`, `"10.1.2.0/24"`, lib(subnetFunc)},
 	{"cidrsubnets", "network", "One network after another, each extending the prefix by its own bits.", `cidrsubnets("10.1.0.0/16", 8, 8)`, `["10.1.0.0/24", "10.1.1.0/24"]`, lib(cidr.SubnetsFunc)},
 	{"coalesce", "logic", "The first value that is not null; an empty string is a value.", `coalesce(null, "", "a")`, `""`, lib(stdlib.CoalesceFunc)},
 	{"coalescelist", "list", "The first list that is not empty.", `coalescelist([], ["a"])`, `["a"]`, lib(stdlib.CoalesceListFunc)},

@@ -133,6 +133,10 @@ func TestFunctions(t *testing.T) {
 		{`values({ b = 1, a = "x" })`, `["x", 1]`, ""},
 		{`setunion(["b"], ["a"])`, `["a", "b"]`, ""},
 		{`range(2000)`, "", "more than 1024"},
+		{`cidrsubnet("10.0.0.0/8", 8, 1)`, `"10.1.0.0/16"`, ""},
+		{`cidrsubnet("10.0.0.0/8", 8, -1)`, "", "cannot be negative"},
+		{`cidrhost("10.0.0.0/8", -1)`, `"10.255.255.255"`, ""},
+		{`jsonencode(convert(["", null, "x"], set(string)))`, `"[\"\",\"x\",null]"`, ""},
 		{`toset(["a"])`, "", "toset"},
 	} {
 		got, failed := call(t, env, c.expr)
