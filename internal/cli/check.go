@@ -22,10 +22,18 @@ import (
 type checkOptions struct {
 	definitionFlags
 	format  string
-	strict  bool
+	strict  string // "", "all", or "would-fail"
 	disable []string
 	rules   string // "", "all", or the name of a rule
 }
+
+// The values of --strict.
+const (
+	strictAll       = "all"
+	strictWouldFail = "would-fail"
+)
+
+var strictness = []string{strictAll, strictWouldFail}
 
 // checkFormats are the values of --format.
 var checkFormats = []string{"text", "json", "sarif", "github"}
@@ -39,8 +47,13 @@ func checkCommand(a *app) *cobra.Command {
 		Short: "Check build files and Dockerfiles without building",
 		Long: `Check everything that can be known without building, of all files and all
 targets: syntax, names, values, cycles, that the directories and Dockerfiles
-that targets name are there (a warning, as they may be yet to be made); what is most likely a mistake in the build files;
+that targets name are there; what is most likely a mistake in the build files;
 and BuildKit's own checks of every Dockerfile. No builder is needed.
+
+An error is what kiln build --print refuses. What it takes and a build would
+refuse, as a missing Dockerfile or a tag that is none, is a warning: it may be
+otherwise where it is built. In CI, --strict=would-fail fails for such
+warnings, and --strict for all.
 
 Each rule has a name: --rules lists them, --rules=NAME explains one. A comment
 turns it off for the line, or the block or attribute that begins there:
@@ -50,19 +63,21 @@ turns it off for the line, or the block or attribute that begins there:
 kiln:ignore-file turns it off for a file, kiln:disable in a build file and
 --disable for all. In a Dockerfile BuildKit's # check=skip=NAME works too.
 
-Exit codes: 0 no errors, with --strict no warnings either; 1 there are; 2 the
-build files cannot be read.`,
-		Example: "  kiln check\n  kiln check --strict --format=github\n  kiln check --rules=unused-argument",
+Exit codes: 0 done, and with --strict nothing that it fails for; 1 there is
+something; 2 errors.`,
+		Example: "  kiln check\n  kiln check --strict=would-fail --format=github\n  kiln check --rules=unused-argument",
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return a.check(c.Context(), o) },
 	}
 	o.register(c.Flags())
 	f := c.Flags()
 	f.StringVar(&o.format, "format", "text", "how to tell what is found: `text` on standard error, or json, sarif or github on standard output")
-	f.BoolVar(&o.strict, "strict", false, "exit code 1 for warnings, too")
+	f.StringVar(&o.strict, "strict", "", "exit code 1 for warnings, too, or with =`would-fail` for those of what a build would refuse")
+	f.Lookup("strict").NoOptDefVal = strictAll
 	f.StringSliceVar(&o.disable, "disable", nil, "turn off these `rules`")
 	f.StringVar(&o.rules, "rules", "", "list the rules and check nothing, or with =`NAME` explain one")
 	f.Lookup("rules").NoOptDefVal = "all"
+	_ = c.RegisterFlagCompletionFunc("strict", cobra.FixedCompletions(strictness, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(checkFormats, cobra.ShellCompDirectiveNoFileComp))
 	_ = c.RegisterFlagCompletionFunc("disable", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return lint.Names(), cobra.ShellCompDirectiveNoFileComp
@@ -77,6 +92,9 @@ func (a *app) check(ctx context.Context, o checkOptions) error {
 	}
 	if !slices.Contains(checkFormats, o.format) {
 		return usagef("--format=%s: there are %s%s", o.format, strings.Join(checkFormats, ", "), didYouMean(o.format, checkFormats))
+	}
+	if o.strict != "" && !slices.Contains(strictness, o.strict) {
+		return usagef("--strict=%s: there are %s%s", o.strict, strings.Join(strictness, ", "), didYouMean(o.strict, strictness))
 	}
 	for _, name := range o.disable {
 		if known := lint.Names(); !slices.Contains(known, name) {
@@ -99,13 +117,13 @@ type found struct {
 	sources map[string][]byte // of the files that problems are in
 	targets int
 	files   int
-	broken  bool // the definition could not be evaluated
+	broken  bool // --print refuses the definition
 }
 
 // verdict is the error that the exit code comes of.
-func (f *found) verdict(strict bool) error {
+func (f *found) verdict(strict string) error {
 	bad := slices.ContainsFunc(f.Problems, func(p lint.Problem) bool {
-		return p.Severity == hcl.DiagError || strict && p.Severity == hcl.DiagWarning
+		return strict == strictAll && p.Severity == hcl.DiagWarning || strict == strictWouldFail && p.WouldFail
 	})
 	switch {
 	case f.broken:
@@ -143,10 +161,12 @@ func (a *app) find(ctx context.Context, o checkOptions) (*found, error) {
 	f.targets = len(cfg.Targets)
 	diags = append(diags, unusedVars(&definition{cfg: cfg, files: files}, in.Vars)...)
 	s := &lint.Subject{Files: files, Config: cfg, Trace: trace, Root: f.Root, Dir: a.dir, Real: linked}
+	var refused hcl.Diagnostics
 	g, more := graph.New(cfg)
-	if diags = append(diags, more...); g != nil {
+	diags = append(diags, more...)
+	if f.broken = diags.HasErrors(); g != nil {
 		s.Graph = g
-		diags = append(diags, g.Check()...)
+		refused = g.Check()
 		if s.Examined, err = buildkit.Examine(ctx, g, buildkit.ForeseeOptions{Dir: a.dir}); err != nil {
 			return nil, err
 		}
@@ -154,9 +174,9 @@ func (a *app) find(ctx context.Context, o checkOptions) (*found, error) {
 	templates := lint.Templates(s)
 	for _, t := range cfg.Targets {
 		_, more := buildkit.Lower(t, buildkit.LowerOptions{})
-		diags = append(diags, more...)
+		refused = append(refused, more...)
 		if n := nodeOf(g, t.Name); !templates[t.Name] && (n == nil || len(n.After) == 0) { // what it waits for may make the files
-			diags = append(diags, asWarnings(a.sourcesOf(t))...)
+			refused = append(refused, a.sourcesOf(t)...)
 		}
 	}
 	for _, x := range s.Examined {
@@ -164,17 +184,19 @@ func (a *app) find(ctx context.Context, o checkOptions) (*found, error) {
 			f.sources[x.Text.Path] = x.Text.Data
 		}
 	}
-	f.Problems = lint.Run(s, problems(diag.Sorted(diags)), o.disable)
+	f.Problems = lint.Run(s, append(problems(diags), wouldFail(refused)...), o.disable)
 	return f, nil
 }
 
-// asWarnings are errors as warnings: build files may be checked where the
-// sources are not, or are yet to be made.
-func asWarnings(diags hcl.Diagnostics) hcl.Diagnostics {
-	for _, d := range diags {
-		d.Severity = hcl.DiagWarning
+// wouldFail makes problems of what a build would refuse, and --print takes.
+func wouldFail(diags hcl.Diagnostics) []lint.Problem {
+	out := problems(diags)
+	for i, p := range out {
+		if p.Severity == hcl.DiagError {
+			p.Severity, out[i].WouldFail = hcl.DiagWarning, true // p.Diagnostic is shared
+		}
 	}
-	return diags
+	return out
 }
 
 // nodeOf is the node of a target; nil if there is no graph.

@@ -21,6 +21,7 @@ import (
 type fmtOptions struct {
 	check bool
 	diff  bool
+	files []string // -f: a definition, with what it includes
 }
 
 // fmtCommand is `kiln fmt`: build files in the canonical layout.
@@ -33,14 +34,15 @@ func fmtCommand(a *app) *cobra.Command {
 nothing else; comments, heredocs and what the file means stay. The names of the
 files that change go to standard output.
 
-Without arguments these are the files that kiln build would read. Of a
-directory they are all build.hcl and docker-bake.hcl in it and below, their
+Without arguments these are the files that kiln build would read, with -f too.
+Of a directory they are all build.hcl and docker-bake.hcl in it and below, their
 overrides and *.bake.hcl; - formats standard input to standard output. JSON and
 Compose files are left as they are. A file with a syntax error is left, too,
 and the exit code is 2.`,
 		Example: "  kiln fmt\n  kiln fmt --check --diff .\n  kiln fmt - <build.hcl",
 		RunE:    func(c *cobra.Command, args []string) error { return a.format(c.Context(), o, args) },
 	}
+	c.Flags().StringArrayVarP(&o.files, "file", "f", nil, "format this `file` and those that it includes, as kiln build reads them")
 	c.Flags().BoolVar(&o.check, "check", false, "write nothing; exit code 1 if a file is not formatted")
 	c.Flags().BoolVar(&o.diff, "diff", false, "write nothing; print what would change as a unified diff")
 	return c
@@ -48,10 +50,13 @@ and the exit code is 2.`,
 
 // format is the flow of `kiln fmt`.
 func (a *app) format(ctx context.Context, o fmtOptions, args []string) error {
-	if slices.Contains(args, "-") && len(args) > 1 {
+	switch named := slices.Concat(o.files, args); {
+	case len(o.files) > 0 && len(args) > 0:
+		return usagef("name the files with -f or without; not both")
+	case slices.Contains(named, "-") && len(named) > 1 && !o.check && !o.diff:
 		return usagef("- is standard input, which is formatted alone")
 	}
-	files, err := a.toFormat(ctx, args)
+	files, err := a.toFormat(ctx, o.files, args)
 	if err != nil {
 		return err
 	}
@@ -133,14 +138,15 @@ func (a *app) rewrite(name string, data []byte) error {
 	return nil
 }
 
-// toFormat reads the files that the arguments name.
-func (a *app) toFormat(ctx context.Context, args []string) ([]config.File, error) {
+// toFormat reads the files that the arguments name; without any a definition,
+// as -f names it.
+func (a *app) toFormat(ctx context.Context, definition, args []string) ([]config.File, error) {
 	if len(args) == 0 {
 		fence, err := a.fence(nil, false)
 		if err != nil {
 			return nil, err
 		}
-		files, err := readDefinitions(fileOptions{dir: a.dir, getenv: a.lookupEnv, stdin: a.In, fence: fence})
+		files, err := readDefinitions(fileOptions{names: definition, dir: a.dir, getenv: a.lookupEnv, stdin: a.In, fence: fence})
 		if err != nil && len(files) == 0 {
 			return nil, a.definitionError(err, files)
 		}
@@ -152,6 +158,9 @@ func (a *app) toFormat(ctx context.Context, args []string) ([]config.File, error
 	}
 	var files []config.File
 	for _, arg := range args {
+		if !strings.HasPrefix(arg, "cwd://") && strings.Contains(arg, "://") {
+			return nil, usagef("fmt %s: this is no file of this machine", arg)
+		}
 		names := []string{arg}
 		if arg != "-" && isDir(a.path(arg)) {
 			if names, err = a.buildFilesBelow(ctx, arg); err != nil {

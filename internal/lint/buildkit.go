@@ -37,8 +37,8 @@ func (p *pass) findings() {
 func finding(f buildkit.Finding, at hcl.Range, extra string) Problem {
 	text := strings.TrimSuffix(f.Detail, ".") + "."
 	if f.Rule == "" {
-		return Problem{Rule: DockerfileRule, Diagnostic: &hcl.Diagnostic{
-			Severity: hcl.DiagError, Summary: Spoken(DockerfileRule), Detail: strings.ToUpper(text[:1]) + text[1:] + extra, Subject: &at,
+		return Problem{Rule: DockerfileRule, WouldFail: true, Diagnostic: &hcl.Diagnostic{
+			Severity: hcl.DiagWarning, Summary: Spoken(DockerfileRule), Detail: strings.ToUpper(text[:1]) + text[1:] + extra, Subject: &at,
 		}}
 	}
 	return Problem{Rule: f.Rule, Doc: f.Doc, Diagnostic: &hcl.Diagnostic{

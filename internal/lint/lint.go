@@ -40,13 +40,17 @@ type Subject struct {
 type Problem struct {
 	Rule string // name of the rule, for BuildKit's checks theirs
 	Doc  string // address of a page about it; "" if there is none
+	// WouldFail says that a build of what it is about would end with it. It
+	// is a warning all the same, as --print takes the definition: a variable
+	// or a file may be missing only here.
+	WouldFail bool
 	*hcl.Diagnostic
 }
 
 // A Rule is one kind of mistake. The examples are files in the txtar format.
 type Rule struct {
 	Name     string
-	Severity hcl.DiagnosticSeverity // hcl.DiagError, hcl.DiagWarning or diag.Note
+	Severity hcl.DiagnosticSeverity // hcl.DiagWarning or diag.Note
 	Title    string                 // what it finds, in some words
 	Why      string                 // why that is a mistake, and when it is none
 	Bad      string                 // files in which it finds something
@@ -87,9 +91,17 @@ func Find(name string) *Rule {
 // can leave out as well.
 var told = []string{"unknown-attribute", "unknown-block", "reserved-name", "ignored-key", "name-of-built-in-function", "unused-variant", "unknown-key-of-x-bake"}
 
+// refused are the names of warnings of what a build would refuse.
+var refused = []string{
+	"dependency-cycle", DockerfileRule, "empty-frontend", "group-cycle", "incomplete-cache", "invalid-annotation", "invalid-context-name",
+	"invalid-host-address", "invalid-image-name", "invalid-platform", "invalid-size", "invalid-tag", "invalid-ulimit", "missing-context-directory",
+	"missing-directory", "missing-dockerfile", "missing-tag", "not-a-target", "platforms-do-not-match", "unknown-parent", "unknown-target",
+	"unknown-variant", "unsuitable-value", "unsupported-context", "unsupported-host-address", "unsupported-network", "unsupported-policy",
+}
+
 // Names lists all names that can be turned off, sorted.
 func Names() []string {
-	names := append(slices.Clone(told), buildkit.Checks()...)
+	names := slices.Concat(told, refused, buildkit.Checks())
 	for _, r := range Rules() {
 		names = append(names, r.Name)
 	}
@@ -162,12 +174,13 @@ func templates(s *Subject, parents, reached map[string]bool) map[string]bool {
 
 // report adds a problem of the rule at hand.
 func (p *pass) report(at hcl.Range, format string, args ...any) {
-	p.reportAs(p.rule.Severity, at, fmt.Sprintf(format, args...))
+	p.add(at, false, fmt.Sprintf(format, args...))
 }
 
-func (p *pass) reportAs(severity hcl.DiagnosticSeverity, at hcl.Range, detail string) {
-	p.out = append(p.out, Problem{Rule: p.rule.Name, Doc: Page(p.rule.Name), Diagnostic: &hcl.Diagnostic{
-		Severity: severity, Summary: p.rule.Summary(), Detail: detail, Subject: &at,
+// add is report; wouldFail as in Problem.
+func (p *pass) add(at hcl.Range, wouldFail bool, detail string) {
+	p.out = append(p.out, Problem{Rule: p.rule.Name, Doc: Page(p.rule.Name), WouldFail: wouldFail, Diagnostic: &hcl.Diagnostic{
+		Severity: p.rule.Severity, Summary: p.rule.Summary(), Detail: detail, Subject: &at,
 	}})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -61,9 +62,17 @@ func (s *Subject) finish(t testing.TB) {
 func shown(problems []Problem) string {
 	var b strings.Builder
 	for _, p := range problems {
-		fmt.Fprintf(&b, "%s %s %s: %s\n", diag.Place(*p.Subject), diag.SeverityWord(p.Severity), p.Rule, p.Detail)
+		fmt.Fprintf(&b, "%s %s %s: %s\n", diag.Place(*p.Subject), severityOf(p), p.Rule, p.Detail)
 	}
 	return b.String()
+}
+
+// severityOf is the severity of a problem, marked if a build would refuse it.
+func severityOf(p Problem) string {
+	if p.WouldFail {
+		return diag.SeverityWord(p.Severity) + "!"
+	}
+	return diag.SeverityWord(p.Severity)
 }
 
 // Each rule finds its mistake in the example of its page, and nothing else is
@@ -206,8 +215,8 @@ ARG TARGETARCH
 COPY $DIR/$TARGETARCH /
 RUN echo $DIR
 `, `Dockerfile:4:1 warning InvalidDefaultArgInFrom: Default value for ARG ${MIRROR}${BASE} results in empty or invalid base image name.
-Dockerfile:4:1 error missing-argument: FROM uses the argument BASE, which has no default here and no value in args of x and y.
-Dockerfile:4:1 error missing-argument: FROM uses the argument MIRROR, which has no default here and no value in args of x and y.
+Dockerfile:4:1 warning! missing-argument: FROM uses the argument BASE, which has no default here and no value in args of x and y.
+Dockerfile:4:1 warning! missing-argument: FROM uses the argument MIRROR, which has no default here and no value in args of x and y.
 Dockerfile:7:1 warning missing-argument: COPY uses the argument DIR, which has no default here and no value in args of y.`},
 		{"Dockerfiles in build files", `-- build.hcl --
 target "x" {
@@ -225,16 +234,18 @@ build.hcl:7:14 warning add-without-checksum: ADD fetches https://example.com/x, 
 target "x" {}
 target "y" { dockerfile = "bad" }
 target "z" { no-cache-filter = ["a", "c"] }
+target "w" { target = "b" }
 -- Dockerfile --
 FROM scratch AS A
 MAINTAINER me
 -- bad --
 FROM scratch
 BROKEN
-`, `build.hcl:3:14 error unknown-stage: no-cache-filter of target "z" names the stage "c", but Dockerfile has a.
+`, `build.hcl:3:14 warning unknown-stage: no-cache-filter of target "z" names the stage "c", but Dockerfile has a.
+build.hcl:4:14 warning! unknown-stage: target of target "w" names the stage "b", but Dockerfile has a.
 Dockerfile:1:1 warning StageNameCasing: Stage name 'A' should be lowercase.
 Dockerfile:2:1 warning MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label.
-bad:2:1 error dockerfile-error: Dockerfile parse error on line 2: unknown instruction: BROKEN.`},
+bad:2:1 warning! dockerfile-error: Dockerfile parse error on line 2: unknown instruction: BROKEN.`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := strings.Split(strings.TrimSpace(shown(Run(subject(t, tt.files), nil, nil))), "\n")
@@ -302,6 +313,26 @@ Dockerfile:8:1 warning add-without-checksum: ADD fetches https://example.com/y, 
 `
 	if diff := cmp.Diff(want, shown(Run(s, nil, nil))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What a build refuses has a name that it can be turned off by.
+func TestRefusedHaveNames(t *testing.T) {
+	summaries := regexp.MustCompile(`(?:wrong\("[a-z-]+", |Summary: +)"([A-Z][^"]+)"`)
+	found := 0
+	for _, file := range []string{"lower.go", "lower_exports.go", "lower_steps.go", "bases.go"} {
+		src, err := os.ReadFile(filepath.Join("..", "..", "exec", "buildkit", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range summaries.FindAllSubmatch(src, -1) {
+			if found++; !slices.Contains(Names(), Name(string(m[1]))) {
+				t.Errorf("%s: %q cannot be turned off", file, m[1])
+			}
+		}
+	}
+	if found < 10 {
+		t.Errorf("only %d were found", found)
 	}
 }
 

@@ -14,7 +14,7 @@ func missingArgument() *Rule {
 	return &Rule{
 		Name: "missing-argument", Severity: hcl.DiagWarning,
 		Title: "an ARG without a default that an instruction needs and a target does not give",
-		Why: `The instruction gets nothing in its place: COPY copies another directory than meant, and FROM, where this is an error,
+		Why: `The instruction gets nothing in its place: COPY copies another directory than meant, and FROM, where the build fails,
 names no image. An empty default (ARG NAME=), or one where it is used (${NAME:-text}), says that nothing is meant. RUN is
 left alone, as a shell can deal with what is not set.`,
 		Bad: `-- build.hcl --
@@ -41,13 +41,9 @@ COPY services/${SERVICE} /
 				}
 				for _, n := range p.missing(t, x) {
 					at, extra := p.place(t.Name, n.Range)
-					severity := hcl.DiagWarning
-					if n.Instruction == "FROM" {
-						severity = hcl.DiagError
-					}
 					key := fmt.Sprint(line(at), n.Name)
 					if found[key] == nil {
-						found[key] = &missing{need: n, at: at, extra: extra, severity: severity}
+						found[key] = &missing{need: n, at: at, extra: extra}
 						order = append(order, key)
 					}
 					found[key].targets = append(found[key].targets, t.Name)
@@ -55,7 +51,7 @@ COPY services/${SERVICE} /
 			}
 			for _, key := range order {
 				m := found[key]
-				p.reportAs(m.severity, m.at, fmt.Sprintf("%s uses the argument %s, which has no default here and no value in args of %s. Set it there, or give the ARG a default.%s",
+				p.add(m.at, m.need.Instruction == "FROM", fmt.Sprintf("%s uses the argument %s, which has no default here and no value in args of %s. Set it there, or give the ARG a default.%s",
 					m.need.Instruction, m.need.Name, some(m.targets), m.extra))
 			}
 		},
@@ -63,11 +59,10 @@ COPY services/${SERVICE} /
 }
 
 type missing struct {
-	need     buildkit.DockerfileNeed
-	at       hcl.Range
-	extra    string
-	severity hcl.DiagnosticSeverity
-	targets  []string
+	need    buildkit.DockerfileNeed
+	at      hcl.Range
+	extra   string
+	targets []string
 }
 
 // missing lists what a target does not give to the stages that it is built

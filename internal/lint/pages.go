@@ -27,14 +27,20 @@ func List() string {
 	for _, name := range told {
 		fmt.Fprintf(w, "%s\twarning\ttold by every command\n", name)
 	}
+	for _, name := range refused {
+		fmt.Fprintf(w, "%s\twarning\twhat a build would refuse\n", name)
+	}
 	_ = w.Flush() // to a string
 	return b.String()
 }
 
 // Elsewhere says of a name that is none of kiln's own rules what it is.
 func Elsewhere(name string) string {
-	if slices.Contains(told, name) {
+	switch {
+	case slices.Contains(told, name):
 		return name + " is a warning that every command tells, and explains where it is told."
+	case slices.Contains(refused, name):
+		return name + " is a warning of what a build would refuse, and says what to do about it; --strict=would-fail fails for it."
 	}
 	return name + " is one of BuildKit's checks of Dockerfiles: https://docs.docker.com/reference/build-checks/"
 }
@@ -85,12 +91,17 @@ They are explained at <https://docs.docker.com/reference/build-checks/>. As base
 tells only of stages that begin with scratch.
 
 Warnings that every command tells can be turned off in a check as well: `)
-	b.WriteString("`" + strings.Join(told, "`, `") + "`.\n")
+	b.WriteString("`" + strings.Join(told, "`, `") + "`.\n\nWhat `--print` takes and a build would refuse has the severity warning, under these names:\n`")
+	b.WriteString(strings.Join(refused, "`,\n`") + "`.\n")
 	b.WriteString(`
 ## Severities
 
-An error fails the build, and the check: exit code 1. A warning fails the check with ` + "`--strict`" + `. A note is worth a look,
-and most likely meant so; it fails nothing.
+An error is what ` + "`kiln build --print`" + ` refuses, whatever it is asked for; it fails the check (exit code 2). Everything else is a warning, also
+where a build would fail: a variable may have its value, and a file may be there, where it is built. A note is worth a look, and most likely meant
+so; it fails nothing.
+
+In CI, ` + "`--strict=would-fail`" + ` fails the check (exit code 1) for warnings of what a build would refuse: a Dockerfile that is not there or
+has a mistake, a stage that it lacks, a tag that is none. ` + "`--strict`" + ` fails it for every warning.
 
 ## Turning rules off
 
@@ -127,6 +138,7 @@ func JSON(r *Report, sources map[string][]byte) []byte {
 	type problem struct {
 		Rule     string    `json:"rule"`
 		Severity string    `json:"severity"` // error, warning, note
+		Fails    bool      `json:"wouldFail,omitempty"` // a build would refuse it
 		Summary  string    `json:"summary"`
 		Detail   string    `json:"detail"`
 		Doc      string    `json:"doc,omitempty"`  // a path in kiln's repository, or an address
@@ -141,7 +153,7 @@ func JSON(r *Report, sources map[string][]byte) []byte {
 	}{1, []problem{}}
 	for _, p := range r.Problems {
 		at := p.at()
-		out := problem{Rule: p.Rule, Severity: diag.SeverityWord(p.Severity), Summary: p.Summary, Detail: p.Detail, Doc: p.Doc, File: at.Filename}
+		out := problem{Rule: p.Rule, Severity: diag.SeverityWord(p.Severity), Fails: p.WouldFail, Summary: p.Summary, Detail: p.Detail, Doc: p.Doc, File: at.Filename}
 		if at.Start.Line > 0 {
 			out.Start, out.End = &position{at.Start.Line, at.Start.Column}, &position{at.End.Line, at.End.Column}
 			if lines := strings.Split(string(sources[at.Filename]), "\n"); at.Start.Line <= len(lines) {

@@ -11,7 +11,7 @@ import (
 
 func unknownStage() *Rule {
 	return &Rule{
-		Name: "unknown-stage", Severity: hcl.DiagError,
+		Name: "unknown-stage", Severity: hcl.DiagWarning,
 		Title: "a stage in target or no-cache-filter that the Dockerfile does not have",
 		Why:   `The build fails, or for no-cache-filter does not do what it says.`,
 		Bad: `-- build.hcl --
@@ -34,19 +34,19 @@ FROM scratch AS release
 				for _, s := range x.Text.Stages {
 					names = append(names, s.Name)
 				}
-				wrong := func(attribute, stage string) {
+				wrong := func(attribute, stage string, wouldFail bool) {
 					near := ""
 					if n := config.Nearest(stage, names); n != "" {
 						near = fmt.Sprintf(" Did you mean %q?", n)
 					}
-					p.report(attr(t, attribute), "%s of target %q names the stage %q, but %s has %s.%s", attribute, t.Name, stage, p.named(t), strings.Join(names, ", "), near)
+					p.add(attr(t, attribute), wouldFail, fmt.Sprintf("%s of target %q names the stage %q, but %s has %s.%s", attribute, t.Name, stage, p.named(t), strings.Join(names, ", "), near))
 				}
 				if _, ok := x.Text.Stage(t.Stage); !ok {
-					wrong("target", t.Stage)
+					wrong("target", t.Stage, true)
 				}
 				for _, stage := range t.NoCacheFilter {
 					if _, ok := x.Text.Stage(stage); !ok {
-						wrong("no-cache-filter", stage)
+						wrong("no-cache-filter", stage, false)
 					}
 				}
 			}
