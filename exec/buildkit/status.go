@@ -175,20 +175,27 @@ func (r *router) owner(d digest.Digest, name string) string {
 	return ""
 }
 
+// A stream is what the daemon tells of one build.
+type stream struct {
+	node  func(d digest.Digest, name string) string
+	known map[digest.Digest]exec.Vertex // as last told in it: the exports of all nodes are steps of one digest
+}
+
 func (r *router) pump(node func(digest.Digest, string) string) chan *client.SolveStatus {
 	ch := make(chan *client.SolveStatus)
+	from := stream{node, map[digest.Digest]exec.Vertex{}}
 	r.pumps.Add(1)
 	go func() {
 		defer r.pumps.Done()
 		for st := range ch {
-			r.route(st, node)
+			r.route(st, from)
 		}
 	}()
 	return ch
 }
 
 // route tells one report.
-func (r *router) route(st *client.SolveStatus, node func(digest.Digest, string) string) {
+func (r *router) route(st *client.SolveStatus, from stream) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -204,25 +211,25 @@ func (r *router) route(st *client.SolveStatus, node func(digest.Digest, string) 
 		_ = r.raw.Encode(st) // whoever reads it may have gone; the build goes on
 	}
 	for _, v := range st.Vertexes {
-		r.vertex(v, node(v.Digest, v.Name))
+		r.vertex(v, from)
 	}
 	for _, s := range st.Statuses {
-		r.transfer(s, node)
+		r.transfer(s, from)
 	}
 	for _, l := range st.Logs {
-		r.log(l, node)
+		r.log(l, from)
 	}
 	for _, w := range st.Warnings {
-		known := r.known[w.Vertex]
+		known := from.known[w.Vertex]
 		if known.Digest == "" {
 			known.Digest = w.Vertex.String()
 		}
-		to := node(w.Vertex, known.Name)
+		to := from.node(w.Vertex, known.Name)
 		r.send(exec.Event{Node: to, Kind: exec.Warning, Vertex: &known, Log: r.redact.bytes(w.Short), Caution: r.caution(to, w)})
 	}
 }
 
-func (r *router) vertex(v *client.Vertex, node string) {
+func (r *router) vertex(v *client.Vertex, from stream) {
 	e := exec.Vertex{
 		Digest: v.Digest.String(), Name: v.Name, Cached: v.Cached, Error: v.Error,
 		Internal: isInternal(v),
@@ -234,8 +241,8 @@ func (r *router) vertex(v *client.Vertex, node string) {
 		e.Completed = *v.Completed
 	}
 	e.File, e.Line = r.locate(v.Digest)
-	r.known[v.Digest] = e
-	r.send(exec.Event{Node: node, Kind: exec.VertexKind, Vertex: &e})
+	r.known[v.Digest], from.known[v.Digest] = e, e
+	r.send(exec.Event{Node: from.node(v.Digest, v.Name), Kind: exec.VertexKind, Vertex: &e})
 }
 
 // isInternal reports whether a step is bookkeeping: it is in no Dockerfile,
@@ -246,22 +253,22 @@ func isInternal(v *client.Vertex) bool {
 	return upload || strings.HasPrefix(v.Name, "[internal] ") || v.ProgressGroup != nil && v.ProgressGroup.Weak
 }
 
-func (r *router) transfer(s *client.VertexStatus, node func(digest.Digest, string) string) {
-	e, ok := r.known[s.Vertex]
+func (r *router) transfer(s *client.VertexStatus, from stream) {
+	e, ok := from.known[s.Vertex]
 	if !ok {
 		return
 	}
 	e.Current, e.Total, e.Part, e.PartDone = s.Current, s.Total, r.redact.text(s.ID), s.Completed != nil
-	r.send(exec.Event{Time: s.Timestamp, Node: node(s.Vertex, e.Name), Kind: exec.VertexKind, Vertex: &e})
+	r.send(exec.Event{Time: s.Timestamp, Node: from.node(s.Vertex, e.Name), Kind: exec.VertexKind, Vertex: &e})
 }
 
-func (r *router) log(l *client.VertexLog, node func(digest.Digest, string) string) {
+func (r *router) log(l *client.VertexLog, from stream) {
 	if r.tails[l.Vertex] == nil {
 		r.tails[l.Vertex] = &tail{}
 	}
 	r.tails[l.Vertex].write(l.Data)
-	e := r.known[l.Vertex]
-	r.send(exec.Event{Time: l.Timestamp, Node: node(l.Vertex, e.Name), Kind: exec.Log, Vertex: &e, Log: l.Data})
+	e := from.known[l.Vertex]
+	r.send(exec.Event{Time: l.Timestamp, Node: from.node(l.Vertex, e.Name), Kind: exec.Log, Vertex: &e, Log: l.Data})
 }
 
 // send gives an event to the node's sink; one that concerns the run goes to

@@ -24,6 +24,24 @@ func (r *recorder) steps(node string) []string {
 	return out
 }
 
+// ownExport checks that a node is told of its own export, and of that to its
+// end: the exports of all nodes have one digest, and go on at once.
+func (r *recorder) ownExport(t *testing.T, node string) {
+	t.Helper()
+	var last exec.Vertex
+	for _, e := range r.of(exec.VertexKind) {
+		if v := *e.Vertex; e.Node == node && v.Name == "exporting to image" {
+			if last.Digest != "" && (!v.Started.Equal(last.Started) || v.Completed.IsZero() && !last.Completed.IsZero()) {
+				t.Errorf("the export of %s, begun at %v and ended at %v, is now from %v to %v", node, last.Started, last.Completed, v.Started, v.Completed)
+			}
+			last = v
+		}
+	}
+	if last.Completed.IsZero() {
+		t.Errorf("the export of %s has not ended", node)
+	}
+}
+
 // TestSharedSteps: a step that several targets share is one target's, and its
 // log is told once.
 func TestSharedSteps(t *testing.T) {
@@ -51,6 +69,7 @@ func TestSharedSteps(t *testing.T) {
 		if !slices.ContainsFunc(steps, func(s string) bool { return strings.Contains(s, "exporting to") }) {
 			t.Errorf("%s has no export among its steps %q", node, steps)
 		}
+		r.ownExport(t, node)
 		completed := map[string]int{}
 		for _, e := range r.of(exec.VertexKind) {
 			if e.Node == node && !e.Vertex.Completed.IsZero() {
