@@ -12,6 +12,8 @@
 // than on Linux no keys are read.
 package keyboard
 
-// Resumed is what a keyboard gives beside keys: the program was stopped and
-// goes on, and the screen may hold something else.
-const Resumed = "resumed"
+// What a keyboard gives beside keys.
+const (
+	Stopping = "stopping" // the program will be stopped; what is written from now on may meet the shell's prompt
+	Resumed  = "resumed"  // it goes on, or did stop without a word, and the screen may hold something else
+)

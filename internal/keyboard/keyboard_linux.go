@@ -30,7 +30,7 @@ func New(tty *os.File) *Keyboard {
 
 // Keys begins to read, and returns the keys by their names as they are
 // pressed: a character, or "up", "down", "pgup", "pgdn", "home", "end",
-// "enter", "space" or "esc", and Resumed. It is called once, before Close. The
+// "enter", "space" or "esc", and Stopping and Resumed. It is called once, before Close. The
 // channel is never closed.
 func (k *Keyboard) Keys() <-chan string {
 	go k.run()
@@ -57,6 +57,7 @@ type reading struct {
 	*terminal
 	*poller
 	signals chan os.Signal
+	to      chan<- string    // where keys go
 	asked   bool             // the poller for an answer
 	typed   []byte           // the beginning of a key
 	keys    []string         // not yet handed on
@@ -71,7 +72,7 @@ func (k *Keyboard) run() {
 		return
 	}
 	defer p.close()
-	r := &reading{terminal: &terminal{file: k.tty, fd: int(k.tty.Fd())}, poller: p, signals: make(chan os.Signal, 8)}
+	r := &reading{terminal: &terminal{file: k.tty, fd: int(k.tty.Fd())}, poller: p, signals: make(chan os.Signal, 8), to: k.keys}
 	defer r.letGo()
 	signal.Notify(r.signals, unix.SIGTSTP, unix.SIGCONT)
 	defer signal.Stop(r.signals)
@@ -146,16 +147,29 @@ func (r *reading) signal(s os.Signal) {
 		if orphaned() {
 			return
 		}
+		select {
+		case r.to <- Stopping:
+		case <-time.After(beingStopped): // nobody listens any more
+		}
 		r.restore()
 		// Go cannot give SIGTSTP back its default once it was caught.
 		_ = unix.Kill(unix.Getpid(), unix.SIGSTOP)
-		select {
-		case <-r.signals: // going on
-		case <-time.After(beingStopped):
-		}
+		r.awaitContinue()
 	}
 	r.keys = append(r.keys, Resumed)
 	r.begin()
+}
+
+// awaitContinue returns when the program was stopped and goes on. It may be
+// stopped only after the first wait has begun, which then is over at once.
+func (r *reading) awaitContinue() {
+	for range 2 {
+		select {
+		case <-r.signals:
+			return
+		case <-time.After(beingStopped):
+		}
+	}
 }
 
 // orphaned reports whether there is no shell that would let the program go on

@@ -109,7 +109,7 @@ func TestStopped(t *testing.T) {
 	x.Press("a")
 	x.AwaitText("<a>")
 	x.Press("C-z")
-	x.AwaitText("Stopped")
+	x.AwaitText("<stopping>", "Stopped")
 	x.Type("stty -a | tr ' ;' '\\n\\n' | grep -x -- '-*icanon'; echo no''thing else\r")
 	screen := x.AwaitText("nothing else")
 	if text := strings.Join(screen, "\n"); strings.Contains(text, "\n-icanon") || !strings.Contains(text, "\nicanon") {
@@ -118,7 +118,10 @@ func TestStopped(t *testing.T) {
 	x.Type("clear; bg\r")
 	x.AwaitText("<resumed>")
 	x.Type("echo a''b''c\r")
-	x.AwaitText("abc")
+	screen = x.AwaitText("abc")
+	if text := strings.Join(screen, "\n"); strings.Count(text, "<resumed>") != 1 {
+		t.Errorf("the program is told more than once that it goes on:\n%s", text)
+	}
 	x.Type("clear; echo all cle''ared\r")
 	x.Await("a cleared screen", func(rows []string) bool {
 		text := strings.Join(rows, "\n")

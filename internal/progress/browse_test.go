@@ -218,7 +218,19 @@ func TestKeyboardIsClosed(t *testing.T) {
 				if !strings.Contains(out.String(), "the log of a") {
 					t.Errorf("enter shows no log: %q", out.String())
 				}
+				board.keys <- stopping
+				before := out.String()
+				s.log("a", "", "more of it\n")
+				second(1)
+				synctest.Wait()
+				if more := out.String()[len(before):]; more != "" {
+					t.Errorf("while the program is being stopped it writes %q", more)
+				}
 				board.keys <- resumed
+				synctest.Wait()
+				if more := out.String()[len(before):]; !strings.Contains(more, "the log of a") || !strings.Contains(more, "more of it") || strings.Contains(more, "\x1b[1A") {
+					t.Errorf("after it was stopped it draws %q", more)
+				}
 			}
 			if err := d.Close(); err != nil {
 				t.Fatal(err)

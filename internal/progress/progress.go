@@ -91,15 +91,19 @@ type Options struct {
 type Keyboard interface {
 	// Keys begins to read, and returns the keys by their names as they are
 	// pressed: a character, or "up", "down", "pgup", "pgdn", "home", "end",
-	// "enter", "space" or "esc". "resumed" is no key: the program was stopped,
-	// and the screen may hold anything.
+	// "enter", "space" or "esc". "stopping" and "resumed" are no keys: the
+	// program will be stopped, and nothing is drawn until it goes on; by then
+	// the screen may hold anything.
 	Keys() <-chan string
 	// Close ends that and leaves the terminal as it was.
 	Close() error
 }
 
-// resumed is what a Keyboard sends after the program was stopped.
-const resumed = "resumed"
+// What a Keyboard sends before and after the program is stopped.
+const (
+	stopping = "stopping"
+	resumed  = "resumed"
+)
 
 // A Display is a Sink that shows what it is told.
 type Display struct {

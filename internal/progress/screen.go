@@ -23,6 +23,7 @@ type screen struct {
 	width   int      // of the terminal when they were written
 	height  int
 	keys    bool   // keys are read
+	stopped bool   // what would be drawn would meet a shell's prompt
 	end     string // the summary, once the run is over
 	ended   bool
 }
@@ -68,8 +69,12 @@ func (s *screen) event(e exec.Event) {
 
 // press takes a key.
 func (s *screen) press(key string) {
-	if key == resumed {
-		s.shown = nil // what is on the screen is another program's
+	switch key {
+	case stopping:
+		s.stopped = true
+		return
+	case resumed:
+		s.stopped, s.shown = false, nil // what is on the screen is another program's
 		return
 	}
 	_, height := s.size()
@@ -83,6 +88,8 @@ func (s *screen) text(tick bool) string {
 	case s.end != "":
 		lines := strings.Split(strings.TrimSuffix(s.end, "\n"), "\n")
 		return s.over(append(s.above, lines...), nil)
+	case s.stopped:
+		return ""
 	case tick || s.ended || len(s.above) > 0:
 		return s.draw(time.Now())
 	}
