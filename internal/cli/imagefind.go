@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/kilnbuild/kiln/internal/image"
 	"github.com/kilnbuild/kiln/internal/store"
 )
 
@@ -24,7 +27,7 @@ func (l *imageList) find(text string) ([]storedImage, error) {
 	}
 	var found []storedImage
 	for _, im := range l.images {
-		if !im.hasID(text) {
+		if !im.HasID(im.facts, text) {
 			continue
 		}
 		if len(found) > 0 && found[0].Target.Digest != im.Target.Digest {
@@ -34,6 +37,31 @@ func (l *imageList) find(text string) ([]storedImage, error) {
 	}
 	if len(found) == 0 {
 		return nil, &exitError{code: codeFailed, err: fmt.Errorf("no image in the store is called %q%s", text, l.nearName(text))}
+	}
+	return found, nil
+}
+
+// findBuilt is find, and where nothing is called text, the entries of the
+// image that a target of that name last built.
+func (a *app) findBuilt(ctx context.Context, l *imageList, text string) ([]storedImage, error) {
+	found, notFound := l.find(text)
+	var e *exitError
+	if l.store == nil || !errors.As(notFound, &e) || e.code != codeFailed {
+		return found, notFound
+	}
+	r := &image.Resolver{Store: l.store, Definition: func() string { return a.hereDefined().place }}
+	defer r.Close()
+	built, err := r.Built(ctx, text)
+	if err != nil {
+		return nil, &exitError{code: codeFailed, err: err}
+	}
+	for _, im := range l.images {
+		if built != nil && im.BuiltAs == text && im.Image.Target.Digest == built.Desc.Digest {
+			found = append(found, im)
+		}
+	}
+	if len(found) == 0 {
+		return nil, notFound
 	}
 	return found, nil
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/distribution/reference"
@@ -97,7 +95,11 @@ func (a *app) tellMeasuring(size int64) {
 func (a *app) tellDamage(list []storedImage) {
 	for _, im := range list {
 		if im.err != nil {
-			fmt.Fprintf(a.Err, "warning: image %s is damaged: %v; build it again, or remove it with `kiln rm %s`\n", im.label, im.err, im.label)
+			name, rm := im.label, im.label
+			if im.Name == "" && im.Image.Target.Digest.Validate() != nil { // another tool's
+				name, rm = fmt.Sprintf("without a name (%q)", im.label), "--dangling"
+			}
+			fmt.Fprintf(a.Err, "warning: image %s is damaged: %v; build it again, or remove it with `kiln rm %s`\n", name, im.err, rm)
 		}
 	}
 }
@@ -155,26 +157,6 @@ func (im storedImage) created() time.Time {
 		}
 	}
 	return im.Created
-}
-
-// ids are the digests by which people call the image: its own, and those of
-// its platforms' manifests and configurations.
-func (im storedImage) ids() []digest.Digest {
-	ids := []digest.Digest{im.Target.Digest}
-	for _, v := range im.variants() {
-		ids = append(ids, v.ID, v.Manifest)
-	}
-	return slices.DeleteFunc(ids, func(d digest.Digest) bool { return d == "" })
-}
-
-// hasID reports whether text is an ID of the image, or the beginning of one.
-func (im storedImage) hasID(text string) bool {
-	text = strings.ToLower(strings.TrimPrefix(text, digest.Canonical.String()+":"))
-	const least = 4 // digits; fewer are too easily hit
-	if len(text) < least || strings.Trim(text, "0123456789abcdef") != "" {
-		return false
-	}
-	return slices.ContainsFunc(im.ids(), func(d digest.Digest) bool { return strings.HasPrefix(d.Encoded(), text) })
 }
 
 // storedSize adds up the image's blobs.

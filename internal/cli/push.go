@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kilnbuild/kiln/internal/image"
+	"github.com/kilnbuild/kiln/internal/store"
 )
 
 type pushOptions struct {
@@ -179,9 +180,11 @@ func (a *app) allTags(ctx context.Context, r *image.Resolver, o pushOptions, tex
 	if !saysRegistry(named.Name()) && !strings.HasPrefix(text, "docker.io/") {
 		return nil, usagef("%s says no registry; give its images names that do, with `kiln tag`", text)
 	}
-	all, err := r.Store.List(ctx)
-	if err != nil {
-		return nil, err
+	var all []store.Image
+	if r.Store != nil {
+		if all, err = r.Store.List(ctx); err != nil {
+			return nil, err
+		}
 	}
 	var out []image.Parcel
 	for _, e := range all {

@@ -27,12 +27,13 @@ func rmCommand(a *app) *cobra.Command {
 		Use:     "rm IMAGE...",
 		Aliases: []string{"rmi"},
 		Short:   "Remove images from kiln's store",
-		Long: `Remove images from kiln's store, by name, digest or ID. A name is taken from the
-list; what only the images that had no other name led to is removed from the
-disk, too, unless something that runs needs it.
+		Long: `Remove images from kiln's store, by name, digest or ID, or by target, which
+stands for the image that it last built. A name is taken from the list; what
+only the images that had no other name led to is removed from the disk, too,
+unless something that runs needs it.
 
-An ID whose image has several names takes --force. With --filter or --dangling,
-all images go that match (see kiln images).`,
+An ID or a target whose image has several names takes --force. With --filter or
+--dangling, all images go that match (see kiln images).`,
 		Example: "  kiln rm app:1 app:2\n  kiln rm --filter until=720h --dry-run",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 && len(o.filters) == 0 && !o.dangling {
@@ -47,7 +48,7 @@ all images go that match (see kiln images).`,
 		RunE:              func(c *cobra.Command, args []string) error { return a.rm(c.Context(), o, args) },
 	}
 	f := c.Flags()
-	f.BoolVarP(&o.force, "force", "f", false, "remove all names of an image that is given by its ID, and pass over what is not there")
+	f.BoolVarP(&o.force, "force", "f", false, "remove all names of an image that is given by its ID or target, and pass over what is not there")
 	f.BoolVar(&o.dryRun, "dry-run", false, "remove nothing, only tell")
 	f.BoolVar(&o.dangling, "dangling", false, "remove all images without a name")
 	f.StringArrayVar(&o.filters, "filter", nil, "remove all images with `KEY=VALUE`, as with kiln images; several platforms of an image go together")
@@ -78,7 +79,7 @@ func (a *app) rm(ctx context.Context, o rmOptions, args []string) error {
 		chosen = distinct(some)
 	}
 	for _, arg := range args {
-		found, err := l.removable(arg, o.force)
+		found, err := a.removable(ctx, l, arg, o.force)
 		errs = append(errs, err)
 		chosen = append(chosen, found...)
 	}
@@ -109,8 +110,8 @@ func codeOf(errs []error) int {
 }
 
 // removable returns the entries to remove for an argument.
-func (l *imageList) removable(arg string, force bool) ([]storedImage, error) {
-	found, err := l.find(arg)
+func (a *app) removable(ctx context.Context, l *imageList, arg string, force bool) ([]storedImage, error) {
+	found, err := a.findBuilt(ctx, l, arg)
 	var e *exitError
 	if force && errors.As(err, &e) && e.code == codeFailed {
 		return nil, nil // it is not there

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -88,10 +89,10 @@ func (a *app) printUsage(u storeUsage) error {
 	fmt.Fprintf(t, "store:\t%s\n", u.Directory)
 	fmt.Fprintf(t, "images:\t%d name%s, %s in %d blob%s\n", u.Images, plural(u.Images), humanSize(u.Size), u.Blobs, plural(u.Blobs))
 	free := fmt.Sprintf("%s in %d blob%s", humanSize(u.Free), u.Garbage, plural(u.Garbage))
-	if u.Free > 0 {
+	if u.Free > 0 && u.Damaged == 0 {
 		free += "; `kiln store gc` frees it"
 	}
-	if u.Spared > 0 {
+	if u.Spared > 0 && u.Damaged == 0 {
 		free += fmt.Sprintf(", but for %s that something that runs may need", humanSize(u.Spared))
 	}
 	fmt.Fprintf(t, "garbage:\t%s\n", free)
@@ -100,6 +101,9 @@ func (a *app) printUsage(u storeUsage) error {
 	}
 	if u.Absent > 0 {
 		fmt.Fprintf(t, "missing:\t%d blob%s; `kiln store verify` tells of which images\n", u.Absent, plural(u.Absent))
+	}
+	if u.Damaged > 0 {
+		fmt.Fprintf(t, "damaged:\t%d image%s; `kiln images` tells which, and nothing is collected before they are built again or removed\n", u.Damaged, plural(u.Damaged))
 	}
 	fmt.Fprintf(t, "lists and records:\t%s\n", humanSize(u.Overhead))
 	return t.Flush()
@@ -223,7 +227,7 @@ func (a *app) storeVerify(ctx context.Context, repair, asJSON bool) error {
 			return err
 		}
 	} else {
-		a.printCheckup(out.Checkup, time.Since(began))
+		a.printCheckup(out.Checkup, repair, time.Since(began))
 	}
 	if len(out.Faults) > 0 {
 		return &exitError{code: codeFailed, told: true}
@@ -231,18 +235,18 @@ func (a *app) storeVerify(ctx context.Context, repair, asJSON bool) error {
 	return nil
 }
 
-func (a *app) printCheckup(c store.Checkup, took time.Duration) {
+func (a *app) printCheckup(c store.Checkup, repair bool, took time.Duration) {
 	removed := 0
 	for _, f := range c.Faults {
 		whose := "no image"
 		if len(f.Images) > 0 {
 			var names []string
 			for _, name := range f.Images {
-				names = append(names, familiar(name))
+				names = append(names, cmp.Or(familiar(name), "-"))
 			}
 			whose = strings.Join(names, ", ")
 		}
-		fmt.Fprintf(a.Out, "%s\t%s\t%s\n", f.Digest, f.Reason, whose)
+		fmt.Fprintf(a.Out, "%s\t%s\t%s\n", cmp.Or(f.Digest, "-"), f.Reason, whose)
 		if f.Removed {
 			removed++
 		}
@@ -253,6 +257,8 @@ func (a *app) printCheckup(c store.Checkup, took time.Duration) {
 		fmt.Fprintf(a.Err, "%s: all is well\n", read)
 	case removed > 0:
 		fmt.Fprintf(a.Err, "%s: %d fault%s, %d blob%s removed; build the images again to have them whole\n", read, len(c.Faults), plural(len(c.Faults)), removed, plural(removed))
+	case repair: // what is missing, or not what a list says of it
+		fmt.Fprintf(a.Err, "%s: %d fault%s; build or import the images again, or remove them\n", read, len(c.Faults), plural(len(c.Faults)))
 	default:
 		fmt.Fprintf(a.Err, "%s: %d fault%s; `kiln store verify --repair` removes damaged blobs, and the next build of the images writes them anew\n", read, len(c.Faults), plural(len(c.Faults)))
 	}

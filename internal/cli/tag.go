@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -40,10 +39,11 @@ func (a *app) tag(ctx context.Context, text string, names []string) error {
 	if err != nil {
 		return err
 	}
-	im, err := l.findOne(text)
+	found, err := a.findBuilt(ctx, l, text)
 	if err != nil {
 		return err
 	}
+	im := found[0]
 	ref := im.Name
 	if ref == "" {
 		ref = im.Target.Digest.String()
@@ -60,29 +60,4 @@ func (a *app) tag(ctx context.Context, text string, names []string) error {
 		fmt.Fprintf(a.Out, "%s\t%s\n", familiar(full), d.Digest)
 	}
 	return nil
-}
-
-// findOne returns one entry of the image that text stands for; where no name
-// and no ID is that, it may be a target, of which the latest image counts.
-func (l *imageList) findOne(text string) (storedImage, error) {
-	found, err := l.find(text)
-	if err == nil {
-		return found[0], nil
-	}
-	var latest *storedImage
-	for i, im := range l.images {
-		if im.BuiltAs != text {
-			continue
-		}
-		if latest != nil && latest.Definition != im.Definition {
-			return im, errors.Join(err, usagef("several definitions have built a target %q, in %s and in %s", text, latest.Definition, im.Definition))
-		}
-		if latest == nil || im.Stored.After(latest.Stored) {
-			latest = &l.images[i]
-		}
-	}
-	if latest == nil {
-		return storedImage{}, err
-	}
-	return *latest, nil
 }

@@ -193,7 +193,7 @@ func (r *Resolver) named(ctx context.Context, text string) ([]*Image, error) {
 	}
 	var missing *NotFoundError
 	isRef := errors.As(err, &missing)
-	for _, find := range []func(context.Context, string) (*Image, error){r.ofID, r.ofTarget} {
+	for _, find := range []func(context.Context, string) (*Image, error){r.ofID, r.Built} {
 		if i, err := find(ctx, text); i != nil || err != nil {
 			return one(i, err)
 		}
@@ -218,7 +218,7 @@ func (r *Resolver) withTarget(ctx context.Context, i *Image, text string) (*Imag
 	if strings.ContainsAny(text, "/:@") {
 		return i, nil
 	}
-	built, err := r.ofTarget(ctx, text)
+	built, err := r.Built(ctx, text)
 	if err != nil || built == nil || built.Desc.Digest != i.Desc.Digest {
 		return i, nil //nolint:nilerr // the name says which image is meant, whatever a target is
 	}
@@ -249,14 +249,10 @@ func namesRegistry(text string) bool {
 	return ok && (strings.ContainsAny(host, ".:") || host == "localhost")
 }
 
-// leastID is how many digits of an ID are asked for at least.
-const leastID = 4
-
 // ofID returns the image whose ID, or whose digest, begins so; nil if there is
 // none.
 func (r *Resolver) ofID(ctx context.Context, text string) (*Image, error) {
-	begin := strings.TrimPrefix(text, "sha256:")
-	if r.Store == nil || len(begin) < leastID || strings.Trim(begin, "0123456789abcdef") != "" {
+	if r.Store == nil || !store.MayBeID(text) {
 		return nil, nil
 	}
 	all, err := r.Store.List(ctx)
@@ -266,7 +262,7 @@ func (r *Resolver) ofID(ctx context.Context, text string) (*Image, error) {
 	known, _ := r.Store.Know(ctx, all, nil) // what is wrong with an image is told by who asks for it
 	var found *Image
 	for _, e := range all {
-		if !hasID(e, known.Of(e.Target.Digest), begin) {
+		if !e.HasID(known.Of(e.Target.Digest), text) {
 			continue
 		}
 		if found == nil {
@@ -284,19 +280,10 @@ func (r *Resolver) ofID(ctx context.Context, text string) (*Image, error) {
 	return found, nil
 }
 
-// hasID reports whether an entry of the store has a digest or an ID that
-// begins so.
-func hasID(e store.Image, f *store.Facts, begin string) bool {
-	if strings.HasPrefix(e.Target.Digest.Encoded(), begin) {
-		return true
-	}
-	return f != nil && slices.ContainsFunc(f.Platforms, func(v store.Variant) bool { return strings.HasPrefix(v.ID.Encoded(), begin) })
-}
-
-// ofTarget returns the image that a target last built, as the store notes it;
+// Built returns the image that a target last built, as the store notes it;
 // nil if text is no name of such a target. Of several build files that have
 // built a target of that name it has to be the one that is here.
-func (r *Resolver) ofTarget(ctx context.Context, text string) (*Image, error) {
+func (r *Resolver) Built(ctx context.Context, text string) (*Image, error) {
 	if r.Store == nil {
 		return nil, nil
 	}

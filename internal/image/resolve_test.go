@@ -1,6 +1,7 @@
 package image
 
 import (
+	"fmt"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -10,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/internal/store"
 )
@@ -86,6 +89,36 @@ func TestFindEverywhere(t *testing.T) {
 		}
 		if len(all) != 2 || all[1].Config.Architecture != "arm64" || len(all[1].Attestations) != 1 || all[1].Attestations[0].Statements[0].Predicate != "https://slsa.dev/provenance/v1" {
 			t.Errorf("Find(%q): manifests %+v", text, all)
+		}
+	}
+}
+
+// A manifest that names blobs by what is no digest is refused by all.
+func TestNoDigest(t *testing.T) {
+	layout := func(manifest string) map[string]string {
+		d := digest.FromString(manifest)
+		return map[string]string{
+			"oci-layout":                  `{"imageLayoutVersion":"1.0.0"}`,
+			"index.json":                  fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`, ocispec.MediaTypeImageManifest, d, len(manifest)),
+			"blobs/sha256/" + d.Encoded(): manifest,
+		}
+	}
+	r := newResolver(t)
+	r.Dir = t.TempDir()
+	for n, bad := range []string{"", "foo", "sha256:../../outside", "sha256:abc"} {
+		dir := fmt.Sprintf("layout%d", n)
+		config := `{"rootfs":{"type":"layers"}}`
+		files := layout(fmt.Sprintf(`{"schemaVersion":2,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"digest":%q,"size":1}]}`,
+			ocispec.MediaTypeImageConfig, digest.FromString(config), len(config), bad))
+		files["blobs/sha256/"+digest.FromString(config).Encoded()] = config
+		writeTree(t, filepath.Join(r.Dir, dir), files)
+		i := mustFind(t, r, dir)
+		_, importing := Import(t.Context(), i, r.Store, nil, nil)
+		_, reading := i.Manifests(t.Context())
+		for _, err := range []error{importing, reading, Save(t.Context(), io.Discard, []*Image{i}, OCI, nil), Save(t.Context(), io.Discard, []*Image{i}, Docker, nil)} {
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", bad)) {
+				t.Errorf("%q: %v", bad, err)
+			}
 		}
 	}
 }

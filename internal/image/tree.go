@@ -139,6 +139,9 @@ func (i *Image) manifest(ctx context.Context, d ocispec.Descriptor) (Manifest, e
 	if m.Raw, err = i.decode(ctx, d, &m.Manifest); err != nil {
 		return m, err
 	}
+	if err := i.checkDigests(d, append([]ocispec.Descriptor{m.Manifest.Config}, m.Manifest.Layers...)); err != nil {
+		return m, err
+	}
 	if m.RawConfig, err = i.Read(ctx, m.Manifest.Config); err != nil {
 		return m, err
 	}
@@ -169,6 +172,25 @@ func (i *Image) attestation(ctx context.Context, d ocispec.Descriptor) (Attestat
 // children returns what a manifest or an index names: of a manifest the
 // configuration and then the layers, of anything else nothing.
 func (i *Image) children(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	all, err := i.listed(ctx, d)
+	if err == nil {
+		err = i.checkDigests(d, all)
+	}
+	return all, err
+}
+
+// checkDigests refuses what d names by something that is no digest.
+func (i *Image) checkDigests(d ocispec.Descriptor, named []ocispec.Descriptor) error {
+	for _, c := range named {
+		if err := c.Digest.Validate(); err != nil {
+			return fmt.Errorf("%s: %s names a blob by %q: %w", i, d.Digest, c.Digest, err)
+		}
+	}
+	return nil
+}
+
+// listed is what children returns, as it is written.
+func (i *Image) listed(ctx context.Context, d ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	switch {
 	case IsIndex(d.MediaType):
 		var idx ocispec.Index

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,7 +64,7 @@ const mostManifest = 16 << 20
 // a *blobError where it is not as it should be.
 func (s *Store) read(d descriptor) ([]byte, error) {
 	if err := d.Digest.Validate(); err != nil {
-		return nil, &blobError{d.Digest, "has no digest that can be read"}
+		return nil, &blobError{d.Digest, "is named by what is no digest"}
 	}
 	path := s.blobs.path(d.Digest)
 	if st, err := os.Stat(path); err == nil && st.Size() > mostManifest {
@@ -90,7 +91,9 @@ type blobError struct {
 	reason string
 }
 
-func (e *blobError) Error() string { return fmt.Sprintf("blob %s %s", e.digest, e.reason) }
+func (e *blobError) Error() string {
+	return fmt.Sprintf("blob %s %s", cmp.Or(e.digest, `""`), e.reason)
+}
 
 // reached returns all that the entries lead to. What is not there leads
 // nowhere: a layout may hold some platforms of an index only. What is there
@@ -132,10 +135,7 @@ func (s *Store) follow(ctx context.Context, d descriptor, all reach) error {
 
 // labelOf names an entry for people.
 func labelOf(d descriptor) string {
-	if name := nameOf(d); name != "" {
-		return name
-	}
-	return d.Digest.String()
+	return cmp.Or(nameOf(d), d.Digest.String(), "without a name and a digest")
 }
 
 // list returns the blobs that are there, by digest. Files that are named for

@@ -46,6 +46,39 @@ type Variant struct {
 	Size     int64           `json:"size"`             // of manifest, configuration and layers as they are stored, in bytes
 }
 
+// leastID is how many digits of an ID are asked for at least: fewer are too
+// easily hit.
+const leastID = 4
+
+// MayBeID reports whether text can be the beginning of an ID.
+func MayBeID(text string) bool {
+	text = idDigits(text)
+	return len(text) >= leastID && strings.Trim(text, "0123456789abcdef") == ""
+}
+
+func idDigits(text string) string {
+	return strings.ToLower(strings.TrimPrefix(text, digest.Canonical.String()+":"))
+}
+
+// HasID reports whether text is the beginning of a digest by which people call
+// an entry of the store: its own, or that of a manifest or a configuration of
+// its platforms, as far as f knows them, which may be nil.
+func (im Image) HasID(f *Facts, text string) bool {
+	if !MayBeID(text) {
+		return false
+	}
+	text = idDigits(text)
+	ids := []digest.Digest{im.Target.Digest}
+	if f != nil {
+		for _, v := range f.Platforms {
+			ids = append(ids, v.ID, v.Manifest)
+		}
+	}
+	return slices.ContainsFunc(ids, func(d digest.Digest) bool {
+		return d.Validate() == nil && strings.HasPrefix(d.Encoded(), text)
+	})
+}
+
 // Unknown is the unpacked size of a layer that cannot be unpacked.
 const Unknown = -1
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -140,6 +142,7 @@ type Usage struct {
 	Partial  int   `json:"partial"`  // blobs that are being written
 	Pending  int64 `json:"pending"`  // their size, so far
 	Absent   int   `json:"absent"`   // blobs that images lead to and that are not there
+	Damaged  int   `json:"damaged"`  // entries that do not tell what they lead to; while there are any, GC removes nothing
 	Overhead int64 `json:"overhead"` // of the list, the records and what is known of images
 }
 
@@ -151,9 +154,14 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 		return u, s.explain("read", err)
 	}
 	u.Images = len(idx.Manifests)
-	needed, err := s.reached(ctx, idx.Manifests)
-	if err != nil {
-		return u, s.explain("read", err)
+	needed := reach{}
+	for _, e := range idx.Manifests {
+		if s.follow(ctx, e, needed) != nil {
+			u.Damaged++
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return u, err
 	}
 	blobs, err := s.list()
 	if err != nil {
@@ -167,7 +175,7 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 		}
 		u.Garbage++
 		u.Free += b.Size
-		if gone, err := s.discard(b, GCOptions{DryRun: true}); err == nil && !gone {
+		if gone, err := s.discard(b, GCOptions{DryRun: true}); u.Damaged > 0 || err == nil && !gone {
 			u.Spared += b.Size
 		}
 	}
@@ -206,5 +214,5 @@ func rootsOf(idx ocispec.Index) map[digest.Digest]bool {
 const recordsDir = "kiln.records"
 
 func (s *Store) recordDir(d digest.Digest) string {
-	return filepath.Join(s.dir, recordsDir, d.Algorithm().String()+"-"+d.Encoded())
+	return filepath.Join(s.dir, recordsDir, url.PathEscape(strings.Replace(string(d), ":", "-", 1)))
 }

@@ -93,8 +93,12 @@ func (s *Store) Close() error {
 	return f.Close()
 }
 
-// path returns the file of a blob.
+// path returns the file of a blob. For a digest that is none, as another
+// tool's list may hold, it is one that is never there.
 func (o *ownContent) path(d digest.Digest) string {
+	if d.Validate() != nil {
+		return filepath.Join(o.dir, ocispec.ImageBlobsDir, "none")
+	}
 	return filepath.Join(o.dir, ocispec.ImageBlobsDir, d.Algorithm().String(), d.Encoded())
 }
 

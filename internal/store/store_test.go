@@ -505,6 +505,72 @@ func TestForeignEntries(t *testing.T) {
 	}
 }
 
+// What is no digest, in another tool's list or in a manifest, is damage of
+// that image; nothing else is hurt by it.
+func TestWhatIsNoDigest(t *testing.T) {
+	s := open(t)
+	good := mustImage(t, s, "good")
+	mustPut(t, s, good, "good")
+	odd := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Size: -3}
+	var entries []ocispec.Descriptor
+	for n, d := range []digest.Digest{"", "foo", "sha256:../../../etc/passwd", "md5:d41d8cd98f00b204e9800998ecf8427e"} {
+		odd.Digest, odd.Annotations = d, map[string]string{annotationRef: fmt.Sprintf("odd/%d:1", n)}
+		entries = append(entries, odd)
+	}
+	text := []byte(`{"schemaVersion":2,"mediaType":"` + ocispec.MediaTypeImageManifest + `","config":{"digest":"abc"},"layers":[{"digest":"foo","size":1}]}`)
+	inside, err := addBlob(s.Content(), ocispec.MediaTypeImageManifest, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside.Annotations = map[string]string{annotationRef: "odd/inside:1"}
+	idx, err := s.index.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.index.write(ocispec.Index{Manifests: append(entries, inside, idx.Manifests[0])}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.List(t.Context())
+	if err != nil || len(list) != 6 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	known, wrong := s.Know(t.Context(), list, nil)
+	if len(wrong) != 5 || known.Of(good.Digest) == nil {
+		t.Errorf("wrong are %v", wrong)
+	}
+	for _, im := range list {
+		isGood := im.Target.Digest == good.Digest
+		if im.HasID(known.Of(im.Target.Digest), good.Digest.Encoded()[:8]) != isGood {
+			t.Errorf("%s has the ID of good, or has not", im.Name)
+		}
+		if err := s.Hold(t.Context(), im.Target); (err == nil) != isGood {
+			t.Errorf("Hold(%s): %v", im.Name, err)
+		}
+		if r, err := s.Record(im.Target.Digest, "x"); err != nil || r != nil || s.HasRecord(im.Target.Digest, "x") {
+			t.Errorf("%s has a record: %v, %v", im.Name, r, err)
+		}
+	}
+	c, err := s.Check(t.Context())
+	if err != nil || len(c.Faults) != 5 { // the four, of which the manifest names one, and another
+		t.Errorf("faults %+v, %v", c.Faults, err)
+	}
+	if u, err := s.Usage(t.Context()); err != nil || u.Damaged != 4 || u.Blobs < 3 {
+		t.Errorf("usage %+v, %v", u, err)
+	}
+	if _, err := s.GC(t.Context(), GCOptions{}); err == nil || !strings.Contains(err.Error(), "damaged") {
+		t.Errorf("gc: %v", err)
+	}
+	if err := s.Repair(t.Context(), c.Faults); err != nil {
+		t.Error(err)
+	}
+	gone, err := s.Remove(t.Context(), func(im Image) bool { return im.Target.Digest != good.Digest })
+	if err != nil || len(gone) != 5 {
+		t.Errorf("removed %v, %v", gone, err)
+	}
+	gc(t, s, GCOptions{})
+	checkLayout(t, s.Dir())
+}
+
 // checkLayout reads the layout with another library: every image is whole.
 func checkLayout(t *testing.T, dir string) {
 	t.Helper()
