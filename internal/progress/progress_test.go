@@ -188,24 +188,39 @@ func (k *screenSink) check() {
 // next one goes over all of them, and writes every line anew.
 func TestTTYResize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		width := 80
+		width, height := 80, 24
 		m := newModel(time.Now())
-		s := &screen{o: Options{Width: func() int { return width }}, model: m}
+		s := &screen{o: Options{Width: func() int { return width }, Height: func() int { return height }}, model: m}
 		sc := newScene(sinkOf(m), "a", "b")
 		sc.start("a")
 		sc.step("a", strings.Repeat("x", 200))
 		begin := ansi.SetModeSynchronizedOutput + "\r"
+		clear := ansi.EraseEntireLine + ansi.CursorDown(1) + ansi.EraseScreenBelow + ansi.CursorUp(1)
 		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+noWrap+"0.0s") {
 			t.Errorf("the first frame moves: %q", got)
 		}
 		// Three lines: the headline and "waiting: b" have room in a row of 40, or need two; the row of 79 columns needs two.
 		width = 40
-		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(5)+ansi.EraseScreenBelow+noWrap+"0.0s") {
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(5)+clear+noWrap+"0.0s") {
 			t.Errorf("after the resize: %q", got)
 		}
 		width = 80
-		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(3)+ansi.EraseScreenBelow+noWrap+"0.0s") {
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(3)+clear+noWrap+"0.0s") {
 			t.Errorf("after the second resize: %q", got)
+		}
+		// Of three rows and the cursor's, two have room: the others go off, and
+		// come back when there is room again.
+		height = 2
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(3)+clear+noWrap+"0.0s") || len(s.shown) != 1 {
+			t.Errorf("of two rows: %q", got)
+		}
+		height = 3
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(1+1)+clear+noWrap+"0.0s") || len(s.shown) != 2 {
+			t.Errorf("of three rows: %q", got)
+		}
+		height = 24
+		if got := s.draw(time.Now()); !strings.HasPrefix(got, begin+ansi.CursorUp(2+1)+clear+noWrap+"0.0s") || len(s.shown) != 3 {
+			t.Errorf("of many rows again: %q", got)
 		}
 	})
 }

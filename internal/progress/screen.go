@@ -20,6 +20,7 @@ type screen struct {
 	logs    *book    // nil where nobody can ask for them
 	above   []string // lines to be written over the frame, to stay
 	shown   []string // lines of the frame that is on the screen
+	off     []string // lines of frames that went off its top when it was made smaller
 	width   int      // of the terminal when they were written
 	height  int
 	keys    bool   // keys are read
@@ -74,7 +75,7 @@ func (s *screen) press(key string) {
 		s.stopped = true
 		return
 	case resumed:
-		s.stopped, s.shown = false, nil // what is on the screen is another program's
+		s.stopped, s.shown, s.off = false, nil, nil // what is on the screen is another program's
 		return
 	}
 	_, height := s.size()
@@ -152,13 +153,8 @@ func (s *screen) over(stay, lines []string) string {
 	var b strings.Builder
 	b.WriteString(ansi.SetModeSynchronizedOutput)
 	b.WriteByte('\r')
-	if rows := s.rows(width); rows > 0 {
-		b.WriteString(ansi.CursorUp(rows))
-	}
-	if resized && len(s.shown) > 0 {
-		// Rows that the terminal has broken must not be put together again
-		// when it becomes wider: they are new ones from here on.
-		b.WriteString(ansi.EraseScreenBelow)
+	if len(s.shown) > 0 {
+		b.WriteString(s.toTop(width, height, resized))
 	}
 	for _, l := range stay {
 		b.WriteString(ansi.EraseLineRight + l)
@@ -174,6 +170,9 @@ func (s *screen) over(stay, lines []string) string {
 	b.WriteString(changed(old, lines))
 	if len(stay) > 0 || len(lines) < len(s.shown) {
 		b.WriteString(ansi.EraseScreenBelow)
+	}
+	if len(stay) > 0 {
+		s.off = nil // there is something else between them and the frame
 	}
 	b.WriteString(ansi.ResetModeSynchronizedOutput)
 	s.above, s.shown, s.width, s.height = nil, lines, width, height
@@ -201,6 +200,11 @@ func changed(old, lines []string) string {
 			continue
 		}
 		skip()
+		if i < len(old) && ansi.StringWidth(old[i]) > ansi.StringWidth(l) {
+			// What is only cleared from somewhere on is as long as it was for
+			// some terminals, and broken when they become narrower.
+			b.WriteString(ansi.EraseEntireLine)
+		}
 		b.WriteString(l + ansi.EraseLineRight + "\r\n")
 	}
 	skip()
@@ -208,11 +212,44 @@ func changed(old, lines []string) string {
 	return b.String()
 }
 
-// rows is how many lines the shown frame takes up: more than it has if the
-// terminal became narrower since and broke them.
-func (s *screen) rows(width int) int {
-	if len(s.shown) == 0 {
+// toTop moves the cursor to the first row of the shown frame, and of what came
+// back of those before it. The frame takes up more rows than it has lines if
+// the terminal became narrower and broke them. It begins on the first row of
+// the screen where some of it went off the top; then it does no harm to climb
+// further than that, in a terminal that brings back nothing when it grows.
+func (s *screen) toTop(width, height int, resized bool) string {
+	up := rowsIn(s.shown, width)
+	if !resized {
+		return ansi.CursorUp(up)
+	}
+	if back := min(rowsIn(s.off, width), height-s.height); back > 0 {
+		up += back
+		s.off = withoutLast(s.off, back, width)
+	}
+	s.off = append(s.off, withoutLast(s.shown, height-1, width)...)
+	// Rows that the terminal has broken must not be put together again when it
+	// becomes wider: they are new ones from here on. The first is cleared by
+	// itself, as some terminals keep a screen that is cleared from its first.
+	return ansi.CursorUp(up) + ansi.EraseEntireLine + ansi.CursorDown(1) + ansi.EraseScreenBelow + ansi.CursorUp(1)
+}
+
+// rowsIn is how many rows of a terminal some lines take up.
+func rowsIn(lines []string, width int) int {
+	if len(lines) == 0 {
 		return 0
 	}
-	return rowsOf(strings.Join(s.shown, "\n"), width)
+	return rowsOf(strings.Join(lines, "\n"), width)
+}
+
+// withoutLast returns the lines of which something is above the last so many
+// rows.
+func withoutLast(lines []string, rows, width int) []string {
+	n := len(lines)
+	for n > 0 {
+		if rows -= rowsIn(lines[n-1:n], width); rows < 0 {
+			break
+		}
+		n--
+	}
+	return lines[:n]
 }
