@@ -50,11 +50,25 @@ func stateOf(def *pb.Definition) (llb.State, error) {
 	if len(def.GetDef()) == 0 {
 		return llb.Scratch(), nil
 	}
-	op, err := llb.NewDefinitionOp(def)
+	op, err := llb.NewDefinitionOp(withoutOrigins(def))
 	if err != nil {
 		return llb.State{}, err
 	}
 	return llb.NewState(op), nil
+}
+
+// withoutOrigins returns def without the definitions by which the Dockerfiles
+// were read that its steps are from. Nobody asks for them here, and platforms
+// are converted side by side: each would write them into what they share.
+func withoutOrigins(def *pb.Definition) *pb.Definition {
+	if def.Source == nil {
+		return def
+	}
+	src := &pb.Source{Locations: def.Source.Locations}
+	for _, info := range def.Source.Infos {
+		src.Infos = append(src.Infos, &pb.SourceInfo{Filename: info.Filename, Data: info.Data, Language: info.Language})
+	}
+	return &pb.Definition{Def: def.Def, Metadata: def.Metadata, Source: src}
 }
 
 // feed turns the results that a job reads into named contexts.

@@ -38,7 +38,9 @@ func runFrontend(ctx context.Context, gw gateway.Client) (*gateway.Result, error
 		return nil, fmt.Errorf("the Dockerfile asks for the frontend %q", ref)
 	}
 	f := &frontend{c: c, gw: gw, src: src}
-	f.opt = dockerfile2llb.ConvertOpt{Config: c.Config, Client: c, SourceMap: src.SourceMap, MetaResolver: gw, Warn: f.warner(ctx)}
+	source := *src.SourceMap
+	source.State = nil // see withoutOrigins
+	f.opt = dockerfile2llb.ConvertOpt{Config: c.Config, Client: c, SourceMap: &source, MetaResolver: gw, Warn: f.warner(ctx)}
 	if res, ok, err := c.HandleSubrequest(ctx, f.questions()); ok || err != nil {
 		return res, f.locate(err)
 	}
@@ -62,8 +64,6 @@ func (f *frontend) platform(ctx context.Context, p *ocispec.Platform, i int) (*d
 	opt := f.opt
 	opt.BuildArgs = maps.Clone(opt.BuildArgs) // it adds to them
 	opt.TargetPlatform = p
-	source := *opt.SourceMap // writing LLB writes to it, too
-	opt.SourceMap = &source
 	if i > 0 {
 		opt.Warn = nil // every platform has the same to say
 	}

@@ -143,6 +143,23 @@ E
 	}
 }
 
+// TestPlatformsReadOneLink: platforms that are converted side by side read
+// the same result. It is the race detector that finds fault.
+func TestPlatformsReadOneLink(t *testing.T) {
+	l := newLab(t, false)
+	l.files(t, map[string]string{"word": "w"})
+	for range 5 {
+		l.must(t, `target "tool" { dockerfile-inline = "FROM scratch\nCOPY word /tool\n" }
+		target "app" {
+			platforms = formatlist("linux/%s", ["386", "amd64", "arm64", "arm/v7", "mips64le", "ppc64le", "riscv64", "s390x"])
+			contexts = { tool = "target:tool" }
+			dockerfile-inline = "FROM --platform=$BUILDPLATFORM tool AS t\nARG TARGETARCH\nCOPY word /$TARGETARCH\n\nFROM scratch\nCOPY --from=t / /\n"
+			output = ["out"]
+		}`)
+	}
+	l.contents(t, map[string]string{"out/linux_s390x/tool": "w", "out/linux_s390x/s390x": "w", "out/linux_arm_v7/arm": "w"})
+}
+
 // TestCheckThroughLinks: a check finds what is wrong in a Dockerfile whose
 // base is another target, builds nothing, and does not fail for the link.
 func TestCheckThroughLinks(t *testing.T) {
