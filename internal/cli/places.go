@@ -46,6 +46,7 @@ func (a *app) resolver(p placeFlags, write bool) (*image.Resolver, error) {
 		Store: s, Registries: regs, Dir: a.dir, Stdin: a.In, Temp: a.env["TMPDIR"],
 		Definition: func() string { return a.hereDefined().place },
 		Targets:    func() []string { return a.hereDefined().targets },
+		Note:       func(text string) { fmt.Fprintf(a.Err, "note: %s\n", text) },
 	}, nil
 }
 

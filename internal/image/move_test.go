@@ -3,6 +3,7 @@ package image
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log"
@@ -400,6 +401,56 @@ func TestImportPlainLayers(t *testing.T) {
 	m := all[0].Manifest
 	if len(m.Layers) != 2 || m.Layers[0].MediaType != ocispec.MediaTypeImageLayerGzip || m.Config.Digest != digest.FromString(config) || desc.Digest != digest.FromBytes(all[0].Raw) {
 		t.Errorf("%s", all[0].Raw)
+	}
+}
+
+// Docker writes the platforms that it has under an index of all: these are the
+// image, under a digest of their own, and that is told.
+func TestImportWhatIsThere(t *testing.T) {
+	f := multi(t, map[string]string{"app": "1"})
+	files := f.layoutFiles(t, annotationName, "docker.io/library/app:1")
+	var idx ocispec.Index
+	if err := json.Unmarshal(f.blobs[f.desc.Digest], &idx); err != nil {
+		t.Fatal(err)
+	}
+	amd, arm := idx.Manifests[0], idx.Manifests[1]
+	delete(files, "blobs/sha256/"+arm.Digest.Encoded())
+	r := newResolver(t)
+	r.Dir = t.TempDir()
+	var notes []string
+	r.Note = func(text string) { notes = append(notes, text) }
+	write := func() {
+		if err := os.WriteFile(filepath.Join(r.Dir, "app.tar"), tarOf(t, files), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	all, err := r.FindOutside(t.Context(), "app.tar")
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%v, %v", all, err)
+	}
+	desc, err := Import(t.Context(), all[0], r.Store, all[0].Names, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "app:1 in app.tar lists platforms that are not there (linux/arm64); what is there has another digest, " + desc.Digest.String(); len(notes) != 1 || notes[0] != want {
+		t.Errorf("notes %q, want %q", notes, want)
+	}
+	there, err := mustFind(t, r, "store://app:1").Manifests(t.Context())
+	if err != nil || len(there) != 1 || there[0].Desc.Digest != amd.Digest || len(there[0].Attestations) != 1 {
+		t.Errorf("in the store are %+v, %v", there, err)
+	}
+	if c, err := r.Store.Check(t.Context()); err != nil || len(c.Faults) > 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if _, err := all[0].ForPlatforms(t.Context(), []string{"linux/arm64"}); err == nil || !strings.Contains(err.Error(), "it is for linux/amd64") {
+		t.Errorf("error %v", err)
+	}
+	// With no platform at all, the image is not complete.
+	delete(files, "blobs/sha256/"+amd.Digest.Encoded())
+	write()
+	if _, err := Import(t.Context(), mustFind(t, r, "./app.tar"), r.Store, nil, nil); err == nil || !strings.Contains(err.Error(), amd.Digest.String()+" is missing: the image is not complete") {
+		t.Errorf("error %v", err)
 	}
 }
 

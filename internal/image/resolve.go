@@ -48,6 +48,9 @@ type Resolver struct {
 	Dir        string    // that paths are relative to; "" is the working directory
 	Stdin      io.Reader // the file that "-" names
 	Temp       string    // for copies of packed archives; "" is the system's
+	// Note is told what users should know of an image that was found, in a
+	// sentence without its full stop; it may be nil.
+	Note func(text string)
 
 	open   []io.Closer
 	remote []remote.Option // made when the first registry is asked
@@ -98,10 +101,11 @@ func (r *Resolver) Find(ctx context.Context, text string) (*Image, error) {
 // FindAll returns the images that text stands for, at least one: of an
 // archive or a layout without a reference all that it holds.
 func (r *Resolver) FindAll(ctx context.Context, text string) ([]*Image, error) {
-	if all, err := r.placed(ctx, text); all != nil || err != nil {
-		return all, err
+	all, err := r.placed(ctx, text)
+	if all == nil && err == nil {
+		all, err = r.named(ctx, text)
 	}
-	return r.named(ctx, text)
+	return r.present(ctx, all), err
 }
 
 // FindOutside is FindAll for what is to be brought into the store: a word is
@@ -110,14 +114,28 @@ func (r *Resolver) FindOutside(ctx context.Context, text string) ([]*Image, erro
 	if strings.HasPrefix(text, "store://") {
 		return nil, fmt.Errorf("%q is in the store already", text)
 	}
-	if all, err := r.placed(ctx, text); all != nil || err != nil {
-		return all, err
+	all, err := r.placed(ctx, text)
+	if all != nil || err != nil {
+		return r.present(ctx, all), err
 	}
 	path, ref := r.splitPath(text)
 	if _, err := os.Stat(r.abs(path)); err != nil && namesRegistry(text) {
 		return one(r.ask(ctx, text))
 	}
-	return r.inFile(path, ref, "")
+	all, err = r.inFile(path, ref, "")
+	return r.present(ctx, all), err
+}
+
+// present narrows images of files to the platforms that are there: Docker
+// writes those of an image that it has, under an index of all.
+func (r *Resolver) present(ctx context.Context, all []*Image) []*Image {
+	for n, i := range all {
+		narrow, absent := i.present(ctx)
+		if all[n] = narrow; len(absent) > 0 && r.Note != nil {
+			r.Note(fmt.Sprintf("%s lists platforms that are not there (%s); what is there has another digest, %s", i, platformsOf(absent), narrow.Desc.Digest))
+		}
+	}
+	return all
 }
 
 // placed returns the images of a text that says the place; none if it does not.

@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -271,6 +272,50 @@ func (i *Image) ForPlatforms(ctx context.Context, want []string) (*Image, error)
 		return i, nil
 	}
 	return i.narrowed(kept)
+}
+
+// present returns an image of a file without the platforms of its index whose
+// manifests are not in the file, and these. Where all are there, or none, it is
+// i itself; what else is wrong is told by who reads it.
+func (i *Image) present(ctx context.Context) (*Image, []ocispec.Descriptor) {
+	if i.Place != InLayout && i.Place != InOCIArchive || !IsIndex(i.Desc.MediaType) {
+		return i, nil
+	}
+	all, err := i.leaves(ctx, i.Desc)
+	if err != nil {
+		return i, nil
+	}
+	var absent []ocispec.Descriptor
+	there := map[string]bool{} // digests; an image's attestations go with it
+	for _, d := range all {
+		if i.has(ctx, d) {
+			there[d.Digest.String()] = true
+		} else if !isAttestation(d) {
+			absent = append(absent, d)
+		}
+	}
+	kept := slices.DeleteFunc(slices.Clone(all), func(d ocispec.Descriptor) bool {
+		return !there[d.Digest.String()] || isAttestation(d) && !there[d.Annotations[annotationSubject]]
+	})
+	if len(absent) == 0 || !slices.ContainsFunc(kept, func(d ocispec.Descriptor) bool { return !isAttestation(d) }) {
+		return i, nil
+	}
+	out, err := i.narrowed(kept)
+	if err != nil {
+		return i, nil
+	}
+	return out, absent
+}
+
+// has reports whether a blob is there, or something is wrong with it.
+func (i *Image) has(ctx context.Context, d ocispec.Descriptor) bool {
+	rc, err := i.Open(ctx, d)
+	if err != nil {
+		var missing *missingError
+		return !errors.As(err, &missing)
+	}
+	_ = rc.Close() // nothing was read
+	return true
 }
 
 // ForPlatform returns the manifest of one platform alone, without attestations.
