@@ -30,7 +30,9 @@ type frame struct {
 	hint          string // the last line, where there is room; "" for none
 }
 
-// sorted is the targets by what the frame does with them.
+// sorted is the targets by what the frame does with them. Of those that are
+// built, the ones that the builder does something for come first: of hundreds
+// it may work at few.
 type sorted struct {
 	running, failed, done, waiting, others []*target
 	cached                                 int // of those that are done
@@ -39,14 +41,18 @@ type sorted struct {
 
 func (m *model) sorted() sorted {
 	s := sorted{total: len(m.targets)}
+	var idle []*target // begun, but the builder has not come to them
 	for _, t := range m.targets {
 		switch {
 		case t.outcome == nil && t.began.IsZero():
 			s.waiting = append(s.waiting, t)
-		case t.outcome == nil:
+		case t.outcome == nil && (t.worked || t.current() != nil):
 			s.running = append(s.running, t)
+		case t.outcome == nil:
+			idle = append(idle, t)
 		}
 	}
+	s.running = append(s.running, idle...)
 	for _, t := range slices.Backward(m.ended) {
 		switch t.outcome.Status {
 		case exec.Failed:

@@ -32,6 +32,7 @@ type target struct {
 	byDigest  map[string]*step
 	loose     step          // of logs that no known step wrote; it never begins
 	numbered  int           // steps that have a number
+	worked    bool          // a step of it has begun that was not there already
 	silence   *exec.Silence // of the target itself; nil since something was heard
 	retry     string        // what is tried again, while that is waited for
 	retries   int           // how often anything was
@@ -163,6 +164,7 @@ func (t *target) vertex(e exec.Event) change {
 	if begun := !v.Started.IsZero() || !v.Completed.IsZero(); begun && !s.running && (!s.ended || v.Completed.IsZero()) {
 		c.begun = true
 		s.running, s.ended, s.began = true, false, time.Now()
+		t.worked = t.worked || !v.Internal && !v.Cached
 		if s.number == 0 && !v.Internal {
 			t.numbered++
 			s.number = t.numbered

@@ -244,9 +244,9 @@ func TestTTYWritesWhatChanged(t *testing.T) {
 		if got := s.draw(time.Now()); got != "" {
 			t.Errorf("no second later: %q", got)
 		}
-		sc.step("b", "[1/1] RUN make")
+		sc.step("a", "[1/1] RUN make")
 		got := s.draw(time.Now())
-		want := ansi.SetModeSynchronizedOutput + "\r" + ansi.CursorUp(5) + noWrap + ansi.CursorDown(2) + s.shown[2] + ansi.EraseLineRight + "\r\n" + ansi.CursorDown(2) + wrap + ansi.ResetModeSynchronizedOutput
+		want := ansi.SetModeSynchronizedOutput + "\r" + ansi.CursorUp(5) + noWrap + ansi.CursorDown(1) + s.shown[1] + ansi.EraseLineRight + "\r\n" + ansi.CursorDown(3) + wrap + ansi.ResetModeSynchronizedOutput
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
@@ -541,4 +541,31 @@ func TestParseMode(t *testing.T) {
 			t.Errorf("%q: got %q, %v", tt.in, got, err)
 		}
 	}
+}
+
+// Of many targets that were begun, those have a row that the builder works at.
+func TestWorkComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel(time.Now())
+		s := &screen{model: m}
+		var names []string
+		for i := range 100 {
+			names = append(names, fmt.Sprintf("t%02d", i))
+		}
+		sc := newScene(sinkOf(m), names...)
+		for _, n := range names {
+			sc.start(n)
+			sc.step(n, "[1/3] FROM base", cached)
+			sc.step(n, "[2/3] RUN make", func(v *exec.Vertex) { v.Started, v.Line = time.Time{}, 2 })
+		}
+		sc.step("t77", "[2/3] RUN make", func(v *exec.Vertex) { v.Started = time.Now() })
+		sc.step("t55", "[2/3] RUN make", func(v *exec.Vertex) { v.Started = time.Now() })
+		sc.step("t55", "[2/3] RUN make", done) // between two steps
+		rows := strings.Split(ansi.Strip(s.draw(time.Now())), "\r\n")
+		for i, want := range []string{"  t55  preparing", "  t77  [2/3] RUN make", "  t00  next: [2/3] RUN make"} {
+			if !strings.HasPrefix(rows[i+1], want) {
+				t.Errorf("row %d is %q, want %q", i+1, rows[i+1], want)
+			}
+		}
+	})
 }
