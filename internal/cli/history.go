@@ -82,8 +82,10 @@ type layerWithPast struct {
 	Author     string        `json:"author,omitempty"`
 	Size       int64         `json:"size"` // of the files; -1 where that is not known without fetching them
 	StoredSize int64         `json:"storedSize"`
-	SharedWith []string      `json:"sharedWith,omitempty"` // other images of the store that have the layer
+	SharedWith []string      `json:"sharedWith,omitempty"` // names of the other images of the store that have the layer
 	Cached     *bool         `json:"cached,omitempty"`     // in the last build; absent where that is not known
+
+	shared int // how many images SharedWith are names of
 }
 
 // imageHistory is the flow of `kiln history`.
@@ -97,6 +99,9 @@ func (a *app) imageHistory(ctx context.Context, o historyOptions, text string) e
 		if format, err = parseFormat(o.format, historyHeader); err != nil {
 			return err
 		}
+	}
+	if err := checkPlatforms(o.platform); err != nil {
+		return err
 	}
 	r, i, err := a.findImage(ctx, o.placeFlags, text)
 	if err != nil {
@@ -197,7 +202,8 @@ func (a *app) share(ctx context.Context, s *store.Store, i *image.Image, h *laye
 		return err
 	}
 	known, _ := s.Know(ctx, images, a.tellMeasuring) // what is damaged has no layers to share
-	by := map[digest.Digest][]string{}
+	by, count := map[digest.Digest][]string{}, map[digest.Digest]int{}
+	seen := map[string]bool{} // layers and the images that were counted for them
 	for _, im := range images {
 		f := known.Of(im.Target.Digest)
 		if f == nil || im.Target.Digest == i.Desc.Digest {
@@ -209,12 +215,16 @@ func (a *app) share(ctx context.Context, s *store.Store, i *image.Image, h *laye
 				if !slices.Contains(by[l], name) {
 					by[l] = append(by[l], name)
 				}
+				if key := l.String() + " " + im.Target.Digest.String(); !seen[key] {
+					seen[key] = true
+					count[l]++
+				}
 			}
 		}
 	}
 	for n, e := range h.History {
 		if e.Layer != "" {
-			h.History[n].SharedWith = by[e.Layer]
+			h.History[n].SharedWith, h.History[n].shared = by[e.Layer], count[e.Layer]
 		}
 	}
 	return nil
@@ -230,7 +240,7 @@ func (h *layerHistory) rows(noTrunc bool, now time.Time) []historyRow {
 			Comment: oneLine(e.Comment, true), SharedWith: strings.Join(e.SharedWith, ", "),
 		}
 		if e.Layer != "" {
-			row.Shared = fmt.Sprint(len(e.SharedWith))
+			row.Shared = fmt.Sprint(e.shared)
 		}
 		if e.Cached != nil {
 			row.Cached = map[bool]string{true: "yes", false: "no"}[*e.Cached]

@@ -52,6 +52,9 @@ stdout has a line for each name: the name, a tab, the digest.`,
 
 // importImages is the flow of `kiln import`.
 func (a *app) importImages(ctx context.Context, o importOptions, args []string) error {
+	if err := checkPlatforms(o.platforms...); err != nil {
+		return err
+	}
 	r, err := a.resolver(o.places, true)
 	if err != nil {
 		return err

@@ -133,6 +133,9 @@ func (a *app) inspect(ctx context.Context, o inspectOptions, text string) error 
 			return err
 		}
 	}
+	if err := checkPlatforms(o.platform); err != nil {
+		return err
+	}
 	r, i, err := a.findImage(ctx, o.placeFlags, text)
 	if err != nil {
 		return err
@@ -324,7 +327,7 @@ func historyOfLayers(all []v1.History) []v1.History {
 func (in *inspection) read(ctx context.Context, i *image.Image) error {
 	for _, p := range in.Platforms {
 		for n, att := range p.Attestations {
-			text, err := i.Read(ctx, ocispec.Descriptor{MediaType: "application/vnd.in-toto+json", Digest: att.Digest, Size: att.Size})
+			text, err := i.ReadStatement(ctx, ocispec.Descriptor{MediaType: "application/vnd.in-toto+json", Digest: att.Digest, Size: att.Size})
 			if err != nil {
 				return err
 			}

@@ -63,6 +63,9 @@ knows the image.`,
 
 // loadInto is the flow of `kiln load`.
 func (a *app) loadInto(ctx context.Context, o loadOptions, args []string) error {
+	if err := checkPlatforms(o.platforms...); err != nil {
+		return err
+	}
 	r, err := a.resolver(o.places, false)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/containerd/platforms"
 	"github.com/spf13/pflag"
 
 	"github.com/kilnbuild/kiln/config"
@@ -22,6 +23,16 @@ type placeFlags struct {
 
 func (p *placeFlags) register(f *pflag.FlagSet) {
 	f.BoolVar(&p.insecure, "insecure", false, "registries may have any certificate, or none and plain HTTP, as those on this machine may anyway")
+}
+
+// checkPlatforms refuses what --platform takes for none.
+func checkPlatforms(specs ...string) error {
+	for _, spec := range specs {
+		if _, err := platforms.Parse(spec); spec != "" && err != nil {
+			return usagef("--platform %s: it is no platform, as linux/amd64 or linux/arm/v7 is", spec)
+		}
+	}
+	return nil
 }
 
 // resolver returns what finds the images that a command names, in kiln's store

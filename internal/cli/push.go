@@ -76,6 +76,9 @@ func (a *app) push(ctx context.Context, o pushOptions, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := checkPlatforms(o.platforms...); err != nil {
+		return err
+	}
 	if len(o.to) > 0 && (len(args) > 1 || o.allTags) {
 		return usagef("--to is for one image, and there are %d; push them one by one", len(args))
 	}

@@ -91,7 +91,7 @@ func (a *app) checkSave(o saveOptions) (image.Format, error) {
 	if o.output == "-" && isTerminal(a.Out) {
 		return "", usagef("standard output is a terminal; name a file, as in -o image.tar, or pipe it to another program")
 	}
-	return format, nil
+	return format, checkPlatforms(o.platforms...)
 }
 
 // toSave finds the images and narrows them to what is wanted of them.
@@ -148,6 +148,9 @@ func (a *app) writeOutput(path string, write func(io.Writer) error) error {
 		return errors.Join(write(f), f.Close())
 	} else if err == nil && info.IsDir() {
 		return usagef("%s is a directory; name a file in it", path)
+	}
+	if dir := filepath.Dir(path); !isDir(dir) {
+		return usagef("there is no directory %s to write %s in", dir, filepath.Base(path))
 	}
 	f, err := newOutput(path)
 	if err != nil {

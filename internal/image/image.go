@@ -82,8 +82,21 @@ func (i *Image) Open(ctx context.Context, d ocispec.Descriptor) (io.ReadCloser, 
 // Read returns a manifest, an index, a configuration or another small blob
 // that the image leads to, whole and checked.
 func (i *Image) Read(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
-	if d.Size > mostManifest {
-		return nil, fmt.Errorf("%s: %s (%s) has %d bytes, and may have %d", i, d.Digest, d.MediaType, d.Size, mostManifest)
+	return i.read(ctx, d, mostManifest)
+}
+
+// mostStatement is how large an attestation may be, in bytes: the SBOM of an
+// image with many packages has tens of megabytes.
+const mostStatement = 512 << 20
+
+// ReadStatement is Read for what an attestation says.
+func (i *Image) ReadStatement(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
+	return i.read(ctx, d, mostStatement)
+}
+
+func (i *Image) read(ctx context.Context, d ocispec.Descriptor, most int64) ([]byte, error) {
+	if d.Size > most {
+		return nil, fmt.Errorf("%s: %s (%s) has %d bytes, and may have %d", i, d.Digest, d.MediaType, d.Size, most)
 	}
 	rc, err := i.Open(ctx, d)
 	if err != nil {

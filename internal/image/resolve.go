@@ -402,7 +402,9 @@ func (r *Resolver) missing(ctx context.Context, text string) error {
 		names = append(names, targets...)
 	}
 	out.Near = config.Nearest(text, names)
-	if !namesRegistry(text) {
+	if path, ok := strings.CutPrefix(text, string(InLayout)+":"); ok {
+		out.Hint = fmt.Sprintf("there is no directory %s with an OCI layout, either", path)
+	} else if !namesRegistry(text) {
 		out.Hint = fmt.Sprintf("docker://%s is that of Docker's registry", text)
 	}
 	return out
@@ -476,6 +478,9 @@ func (r *Resolver) openFile(f *os.File, path string, want Place) ([]*Image, erro
 	}
 	if want != InDockerArchive && isLayout(a) {
 		return archivedLayout(a, path)
+	}
+	if _, err := readTable(a); want == InDockerArchive && isLayout(a) && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s holds an OCI layout, which is called oci-archive:%s", path, path)
 	}
 	if want == InOCIArchive {
 		return nil, fmt.Errorf("%s holds no OCI layout; what `docker save` writes is called docker-archive:%s", path, path)

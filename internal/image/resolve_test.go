@@ -93,6 +93,22 @@ func TestFindEverywhere(t *testing.T) {
 	}
 }
 
+// The statement of an attestation may be larger than a manifest.
+func TestLargeStatement(t *testing.T) {
+	f := single(t, nil)
+	text := []byte(`"` + strings.Repeat("x", mostManifest) + `"`)
+	d := f.add("application/vnd.in-toto+json", text)
+	r := newResolver(t)
+	f.put(t, r.Store, "app")
+	i := mustFind(t, r, "app")
+	if _, err := i.Read(t.Context(), d); err == nil || !strings.Contains(err.Error(), "and may have") {
+		t.Errorf("error %v", err)
+	}
+	if got, err := i.ReadStatement(t.Context(), d); err != nil || len(got) != len(text) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
 // A manifest that names blobs by what is no digest is refused by all.
 func TestNoDigest(t *testing.T) {
 	layout := func(manifest string) map[string]string {
