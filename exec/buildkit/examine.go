@@ -148,7 +148,7 @@ func (x *examiner) settings(j *job, text *DockerfileText) string {
 
 // check runs BuildKit's checks as the frontend does when it is asked for them.
 func (x *examiner) check(j *job, text *DockerfileText) []Finding {
-	gw := x.f.s.newOffline(j)
+	gw := x.f.s.newOffline(j, x.f.s.unknown(j))
 	gw.attrs["requestid"] = lint.RequestLint
 	res, err := runFrontend(x.f.s.run, gw)
 	if errors.Is(err, errSurvey) {

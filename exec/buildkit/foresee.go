@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/platforms"
 	"github.com/hashicorp/hcl/v2"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/solver/pb"
@@ -75,6 +76,7 @@ func Foresee(ctx context.Context, g *graph.Graph, o ForeseeOptions) (*Foresight,
 	eg.SetLimit(runtime.GOMAXPROCS(0))
 	for _, v := range f.views {
 		eg.Go(func() error {
+			defer close(v.looked)
 			if ctx.Err() == nil && v.j != nil {
 				f.look(v)
 			}
@@ -121,6 +123,9 @@ type view struct {
 	made []string      // files and directories that those write which it waits for, absolute
 	gw   *offline      // what the frontend has asked for
 	asks []localSource // of the build itself
+
+	looked chan struct{} // closed when the fields above are there
+	makes  *solved       // what others read of the result; nil if that is not known
 }
 
 func newForeseer(ctx context.Context, g *graph.Graph, o ForeseeOptions) (*foreseer, error) {
@@ -142,7 +147,7 @@ func newForeseer(ctx context.Context, g *graph.Graph, o ForeseeOptions) (*forese
 	late := map[*graph.Node]bool{}
 	for _, n := range g.Nodes() {
 		late[n] = isLate(n, late)
-		v := &view{Outlook: Outlook{Target: n.Name()}, late: late[n]}
+		v := &view{Outlook: Outlook{Target: n.Name()}, late: late[n], looked: make(chan struct{})}
 		v.made = f.madeBefore(n)
 		f.views = append(f.views, v)
 		f.byName[n.Name()] = v
@@ -176,7 +181,7 @@ func (f *foreseer) look(v *view) {
 		return
 	}
 	v.Dockerfile = f.s.dockerfileOf(j)
-	v.gw = f.s.newOffline(j)
+	v.gw = f.s.newOffline(j, f.feed(j))
 	defer v.doubts()
 	if j.req.Call != "" && !j.frontend() {
 		return // answered in kiln, from the Dockerfile alone
@@ -197,12 +202,33 @@ func (f *foreseer) look(v *view) {
 		v.Err = err
 		return
 	}
+	v.makes = &solved{meta: res.Metadata}
+	if res.Refs != nil {
+		v.makes.refs = defs
+	}
 	for _, p := range slices.Sorted(maps.Keys(defs)) {
 		_ = eachLocal(defs[p], func(src localSource) error {
 			v.asks = append(v.asks, src)
 			return nil
 		})
 	}
+}
+
+// feed gives a job what is known of the targets that it reads: that is their
+// image configurations, whose variables and triggers name files. It waits
+// until they were looked at; they come before it in the order of the graph.
+func (f *foreseer) feed(j *job) *fed {
+	out := f.s.unknown(j)
+	out.bare = map[string]bool{}
+	own := platforms.FormatAll(f.s.ownPlatform())
+	for _, in := range j.req.Inputs {
+		of := f.byName[in.Target]
+		<-of.looked
+		if of.makes != nil {
+			_ = out.add(j, in, of.makes, own) // of other platforms: the build tells
+		}
+	}
+	return out
 }
 
 // foreseeImages finds the images of layouts that a job reads. Those of kiln's

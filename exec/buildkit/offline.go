@@ -34,28 +34,36 @@ type baseRef struct {
 	platform string // "" is any
 }
 
-func (s *Solver) newOffline(j *job) *offline {
+func (s *Solver) newOffline(j *job, fed *fed) *offline {
 	o := &offline{}
-	o.surveyGateway = surveyGateway{frontendGateway: frontendGateway{s: s, j: j, attrs: j.attrs(s.unknown(j)), quiet: true, alone: true}}
+	o.surveyGateway = surveyGateway{frontendGateway: frontendGateway{s: s, j: j, attrs: j.attrs(fed), quiet: true, alone: true}}
 	o.states = map[string]llb.State{}
 	for _, in := range j.req.Inputs {
 		o.states[in.Name] = llb.Scratch()
 	}
+	for name := range fed.inputs { // each for itself
+		o.states[name] = llb.Scratch()
+	}
 	if j.syntax != "" {
 		o.attrs["cmdline"] = j.syntax // so that the Dockerfile is read all the same
-	}
-	own := platforms.DefaultSpec()
-	if p, err := platforms.Parse(s.opt.Lower.Platform); err == nil && s.opt.Lower.Platform != "" {
-		own = p
 	}
 	o.opts = gateway.BuildOpts{
 		Opts:      o.attrs,
 		SessionID: s.sess.ID(),
 		Caps:      gatewaypb.Caps.CapSet(gatewaypb.Caps.All()),
 		LLBCaps:   pb.Caps.CapSet(pb.Caps.All()),
-		Workers:   []gateway.WorkerInfo{{Platforms: []ocispec.Platform{platforms.Normalize(own)}}},
+		Workers:   []gateway.WorkerInfo{{Platforms: []ocispec.Platform{s.ownPlatform()}}},
 	}
 	return o
+}
+
+// ownPlatform is that of the daemon, as far as it is known without asking.
+func (s *Solver) ownPlatform() ocispec.Platform {
+	own := platforms.DefaultSpec()
+	if p, err := platforms.Parse(s.opt.Lower.Platform); err == nil && s.opt.Lower.Platform != "" {
+		own = p
+	}
+	return platforms.Normalize(own)
 }
 
 // BuildOpts implements gateway.Client.
