@@ -18,13 +18,15 @@ type printing struct {
 	dir  string // to run in
 	env  []string
 	args []string // of build and of graph: files, overrides, names
+
+	stdin string
 }
 
 func (p printing) run(t *testing.T, command ...string) (code int, out, errOut string) {
 	t.Helper()
 	t.Chdir(p.dir)
 	var o, e bytes.Buffer
-	code = Main(context.Background(), append(command, p.args...), p.env, Streams{In: strings.NewReader(""), Out: &o, Err: &e})
+	code = Main(context.Background(), append(command, p.args...), p.env, Streams{In: strings.NewReader(p.stdin), Out: &o, Err: &e})
 	return code, o.String(), e.String()
 }
 

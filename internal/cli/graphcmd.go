@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/hcl/v2"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -125,6 +126,9 @@ func (a *app) graph(ctx context.Context, o graphOptions, args []string) error {
 		return err
 	}
 	names := o.names(d.cfg, args)
+	if len(args) == 0 {
+		names = a.whole(d, names)
+	}
 	g, err := a.selected(d, names, o.variant)
 	if err != nil {
 		return err
@@ -136,7 +140,7 @@ func (a *app) graph(ctx context.Context, o graphOptions, args []string) error {
 	case len(args) > 0:
 		p.Roots = g.Groups()[0].Members // what the names and patterns mean
 	case len(names) > 0:
-		p.Roots = rootsOf(g, d.cfg)
+		p.Roots = rootsOf(g, d.cfg, names)
 	default:
 		p.Roots = []string{"default"}
 	}
@@ -192,19 +196,46 @@ func (o *graphOptions) names(cfg *config.Config, args []string) []string {
 	return names
 }
 
+// whole returns the names, of all that are declared, that can be drawn, and
+// tells of the others as a warning; all names if that is none.
+func (a *app) whole(d *definition, names []string) []string {
+	g, diags := graph.New(d.cfg)
+	if diags.HasErrors() || len(names) == 0 {
+		return names
+	}
+	if _, diags = g.Select(names...); !diags.HasErrors() {
+		return names
+	}
+	var out []string
+	for _, name := range names {
+		if _, diags := g.Select(name); !diags.HasErrors() {
+			out = append(out, name)
+		}
+	}
+	if len(out) == 0 {
+		return names
+	}
+	for _, p := range diags {
+		p.Severity = hcl.DiagWarning
+	}
+	a.tell(diags, d.files)
+	return out
+}
+
 // rootsOf returns the groups that are in no other, and the targets that are in
-// none and that nothing needs.
-func rootsOf(g *graph.Graph, cfg *config.Config) []string {
+// none and that nothing needs, of those names.
+func rootsOf(g *graph.Graph, cfg *config.Config, names []string) []string {
 	inside := map[string]bool{}
 	var roots []string
-	for _, group := range cfg.Groups {
+	groups := slices.DeleteFunc(slices.Clone(cfg.Groups), func(group *config.Group) bool { return !slices.Contains(names, group.Name) })
+	for _, group := range groups {
 		for _, m := range group.Members {
 			if m != group.Name {
 				inside[m] = true
 			}
 		}
 	}
-	for _, group := range cfg.Groups {
+	for _, group := range groups {
 		if !inside[group.Name] {
 			roots = append(roots, group.Name)
 		}
