@@ -308,11 +308,12 @@ func (s *Step) Written() bool {
 }
 
 // clean takes out of a text what is not for keeping: passwords, and what
-// would move a terminal's cursor.
+// would move a terminal's cursor or turn the text round.
 func clean(text string) string {
-	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }) {
+	if strings.ContainsFunc(text, func(r rune) bool { return unwanted(r) || r == utf8.RuneError }) {
+		text = lastState(text)
 		text = strings.Map(func(r rune) rune {
-			if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			if unwanted(r) {
 				return -1
 			}
 			return r
@@ -326,6 +327,24 @@ func clean(text string) string {
 		text = strings.Join(lines, "")
 	}
 	return strings.TrimRight(text, "\n")
+}
+
+func unwanted(r rune) bool {
+	return unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Bidi_Control, r)
+}
+
+// lastState returns of lines that were drawn over, after a carriage return,
+// what could be seen at last.
+func lastState(text string) string {
+	if !strings.Contains(text, "\r") {
+		return text
+	}
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		l = strings.TrimRight(l, "\r")
+		lines[i] = l[strings.LastIndexByte(l, '\r')+1:]
+	}
+	return strings.Join(lines, "\n")
 }
 
 // suspicious reports whether a text may hold what [diag.Redact] hides. A run

@@ -63,7 +63,7 @@ func TestCollector(t *testing.T) {
 	app.Requested = true
 	app.Target.Args = []config.KeyValue{{Key: "Z"}, {Key: "A"}}
 	times := exec.Times{Queued: at(0), Started: at(0), Solved: at(4), Finished: at(5)}
-	failure := &exec.SourceError{File: "Dockerfile", StartLine: 3, EndLine: 3, Command: "make", ExitCode: 2, Log: []byte("oops\n"), Err: errors.New("exit code: 2")}
+	failure := &exec.SourceError{File: "Dockerfile", StartLine: 3, EndLine: 3, Command: "make", ExitCode: 2, Log: []byte("1%\r50%\r100%\r\noo\u202eps\n"), Err: errors.New("exit code: 2")}
 	r := c.Run(runs.About{Args: []string{"build", "--set", "app.args.API_TOKEN=hunter2hunter2"}, Jobs: 4}, []exec.Outcome{
 		{Node: base, Status: exec.Built, Times: times, Output: exec.Output{Digest: digest('e')}},
 		{Node: app, Status: exec.Failed, Times: times, Err: failure},
@@ -88,7 +88,7 @@ func TestCollector(t *testing.T) {
 	want := &runs.Target{
 		Name: "app", Status: "failed", Requested: true, Needs: []string{"base"}, Builders: []string{"one", "two"}, Args: []string{"A", "Z"}, Retries: 1, Warnings: []string{"careful"},
 		Times:   runs.Times{Queued: at(0).UTC(), Started: at(0).UTC(), Solved: at(4).UTC(), Finished: at(5).UTC()},
-		Failure: &runs.Failure{Text: "Dockerfile:3: exit code: 2", File: "Dockerfile", Line: 3, EndLine: 3, Command: "make", ExitCode: &two, Log: "oops"},
+		Failure: &runs.Failure{Text: "Dockerfile:3: exit code: 2", File: "Dockerfile", Line: 3, EndLine: 3, Command: "make", ExitCode: &two, Log: "100%\noops"},
 		Steps: []*runs.Step{
 			{Digest: "bbbbbbbbbbbbbbbb", Name: "[internal] load build context", Internal: true, Started: at(0).UTC(), Sent: 300},
 			{Digest: "cccccccccccccccc", Name: "[base 1/1] FROM alpine", Started: at(0).UTC(), Ended: at(1).UTC(), Pulled: 1500},
