@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -33,6 +35,11 @@ func (a *app) sendSpans(ctx context.Context, r *runs.Run) {
 	}
 	if o.Protocol != "" && !slices.Contains(spans.Protocols, o.Protocol) {
 		warn(fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL is %q; kiln knows http/protobuf and grpc", o.Protocol))
+		return
+	}
+	// The exporter would send them to this machine instead.
+	if u, err := url.Parse(collector); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		warn(errors.New("that is no address such as http://127.0.0.1:4318"))
 		return
 	}
 	limit := spansTime
