@@ -96,7 +96,7 @@ var refused = []string{
 	"dependency-cycle", DockerfileRule, "empty-frontend", "group-cycle", "incomplete-cache", "invalid-annotation", "invalid-context-name",
 	"invalid-host-address", "invalid-image-name", "invalid-platform", "invalid-size", "invalid-tag", "invalid-ulimit", "missing-context-directory",
 	"missing-directory", "missing-dockerfile", "missing-tag", "not-a-target", "platforms-do-not-match", "unknown-parent", "unknown-target",
-	"unknown-variant", "unsuitable-value", "unsupported-context", "unsupported-host-address", "unsupported-network", "unsupported-policy",
+	"unknown-variant", "unsuitable-value", "unsupported-context", "unsupported-host-address", "unsupported-network", "unsupported-output", "unsupported-policy",
 }
 
 // Names lists all names that can be turned off, sorted.

@@ -3,6 +3,8 @@ package lint
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -22,17 +24,17 @@ type Report struct {
 // relative is the name of a file from the root, with slashes; as it is if it
 // is not below the root.
 func (r *Report) relative(name string) string {
-	path := name
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(r.Dir, path)
+	whole := name
+	if !filepath.IsAbs(whole) {
+		whole = filepath.Join(r.Dir, whole)
 	}
 	root := r.Root
 	if root == "" {
 		root = r.Dir
 	}
-	rel, err := filepath.Rel(root, path)
-	if err != nil || strings.HasPrefix(rel, "..") {
-		rel = path
+	rel, err := filepath.Rel(root, whole)
+	if err != nil || !filepath.IsLocal(rel) {
+		rel = whole
 	}
 	return filepath.ToSlash(rel)
 }
@@ -131,12 +133,13 @@ func (r *Report) locations(p Problem) []sarifLocation {
 		return nil
 	}
 	var l sarifLocation
-	l.Physical.Artifact.URI = r.relative(at.Filename)
-	if filepath.IsAbs(l.Physical.Artifact.URI) {
-		l.Physical.Artifact.URI = "file://" + l.Physical.Artifact.URI
+	name := url.URL{Path: r.relative(at.Filename)} // a name may hold what has a meaning in an address
+	if path.IsAbs(name.Path) {
+		name.Scheme = "file"
 	} else {
 		l.Physical.Artifact.Base = "%SRCROOT%"
 	}
+	l.Physical.Artifact.URI = name.String()
 	l.Physical.Region = &sarifRegion{at.Start.Line, max(at.Start.Column, 1), max(at.End.Line, at.Start.Line), max(at.End.Column, 1)}
 	return []sarifLocation{l}
 }

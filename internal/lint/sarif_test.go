@@ -26,6 +26,7 @@ func sample() *Report {
 	return &Report{Version: "1.0", Dir: filepath.FromSlash("/repo/here"), Root: filepath.FromSlash("/repo"), Problems: []Problem{
 		long, problem(diag.Note, "mutable-tag", "build.hcl", 7), unknown,
 		problem(hcl.DiagWarning, "unused-variable", "/elsewhere/build.hcl", 1),
+		problem(hcl.DiagWarning, "unused-variable", "..odd 100% #1/ä.hcl", 1),
 		{Rule: "no-place", Diagnostic: &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "No place"}},
 	}}
 }
@@ -55,7 +56,7 @@ func TestSARIFIsValid(t *testing.T) {
 		}
 	}
 	out := string(SARIF(sample()))
-	for _, want := range []string{`"uri": "here/build.hcl"`, `"uri": "file:///elsewhere/build.hcl"`, `"level": "note"`, `"ruleIndex": 0`, `"text": "a variable, or an attribute outside all blocks`} {
+	for _, want := range []string{`"uri": "here/build.hcl"`, `"uri": "file:///elsewhere/build.hcl"`, `"uri": "here/..odd%20100%25%20%231/%C3%A4.hcl"`, `"uri": "here/sub/a:b,c.hcl"`, `"level": "note"`, `"ruleIndex": 0`, `"text": "a variable, or an attribute outside all blocks`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("there is no %s in %s", want, out)
 		}
@@ -67,6 +68,7 @@ func TestGitHub(t *testing.T) {
 ::notice file=here/build.hcl,line=7,endLine=7,col=3,endColumn=9,title=Mutable tag::100%25, sure:%0Ayes. (mutable-tag)
 ::error title=Unknown target::100%25, sure:%0Ayes. (unknown-target)
 ::warning file=/elsewhere/build.hcl,line=1,endLine=1,col=3,endColumn=9,title=Unused variable::100%25, sure:%0Ayes. (unused-variable)
+::warning file=here/..odd 100%25 #1/ä.hcl,line=1,endLine=1,col=3,endColumn=9,title=Unused variable::100%25, sure:%0Ayes. (unused-variable)
 ::error title=No place:: (no-place)
 `
 	if diff := cmp.Diff(want, string(GitHub(sample()))); diff != "" {
