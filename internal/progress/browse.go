@@ -193,6 +193,10 @@ func (f frame) log(b *browser, p *page) []string {
 		rows = append(rows, f.faint(fmt.Sprintf("… %d lines before are not kept", p.lost)))
 	}
 	for _, l := range p.lines {
+		if len(l) <= f.width { // it is not wider than it has bytes
+			rows = append(rows, l)
+			continue
+		}
 		rows = append(rows, strings.Split(ansi.Hardwrap(l, max(1, f.width), true), "\n")...)
 	}
 	if len(rows) == 0 {

@@ -25,12 +25,29 @@ const (
 //	  the end of its log:
 //	    | make: *** no rule to make target
 func (s *summary) tellFailures(b *strings.Builder) {
+	failed, more := s.failed()
+	for _, o := range failed {
+		s.failure(b, o)
+		b.WriteByte('\n')
+	}
+	if more > 0 {
+		fmt.Fprintf(b, "%s %d more targets; kiln report tells why\n\n", s.red("failed:"), more)
+	}
+}
+
+// failed returns the failures that are told, and how many there are beside
+// them.
+func (s *summary) failed() (told []exec.Outcome, more int) {
 	for _, o := range s.outcomes {
-		if o.Status == exec.Failed {
-			s.failure(b, o)
-			b.WriteByte('\n')
+		switch {
+		case o.Status != exec.Failed:
+		case s.most > 0 && len(told) == s.most:
+			more++
+		default:
+			told = append(told, o)
 		}
 	}
+	return told, more
 }
 
 func (s *summary) failure(b *strings.Builder, o exec.Outcome) {
@@ -53,7 +70,7 @@ func (s *summary) failure(b *strings.Builder, o exec.Outcome) {
 	if source.Command == "" {
 		s.indented(b, cleanLines([]byte(source.Err.Error())), maxError)
 	} else {
-		fmt.Fprintf(b, "  command:   %s\n", diag.Redact(oneLine(source.Command)))
+		fmt.Fprintf(b, "  command:   %s\n", s.rows(diag.Redact(oneLine(source.Command))))
 		fmt.Fprintf(b, "  exit code: %s\n", exitCode(source))
 		if source.ExitCode < 0 {
 			s.indented(b, cleanLines([]byte(source.Err.Error())), maxError)
@@ -87,9 +104,16 @@ func (s *summary) log(b *strings.Builder, lines []string) {
 	}
 	b.WriteString("  the end of its log:\n")
 	for _, l := range lines[max(0, len(lines)-maxLog):] {
-		b.WriteString(strings.TrimRight("    "+s.faint("|")+" "+l, " ") + "\n")
+		b.WriteString(strings.TrimRight("    "+s.faint("|")+" "+s.rows(l), " ") + "\n")
 	}
 }
+
+// mostRows is how many rows of a terminal one line may take up: a line of a log
+// can be longer than all screens together.
+const mostRows = 4
+
+// rows cuts a line to what a terminal has room for; elsewhere it stays whole.
+func (s *summary) rows(line string) string { return fit(line, mostRows*s.width) }
 
 // indented writes the first lines of a text.
 func (s *summary) indented(b *strings.Builder, lines []string, most int) {
@@ -98,17 +122,19 @@ func (s *summary) indented(b *strings.Builder, lines []string, most int) {
 			fmt.Fprintf(b, "  … and %d more lines\n", len(lines)-most)
 			return
 		}
-		b.WriteString(strings.TrimRight("  "+diag.Redact(l), " ") + "\n")
+		b.WriteString(strings.TrimRight("  "+s.rows(diag.Redact(l)), " ") + "\n")
 	}
 }
 
 // causes writes a line for each failure, and one for a cancellation that none
 // of them caused: the last thing on the screen says what to look at.
 func (s *summary) causes(b *strings.Builder) {
-	for _, o := range s.outcomes {
-		if o.Status == exec.Failed {
-			fmt.Fprintf(b, "%s %s: %s\n", s.red("error:"), o.Node.Name(), cause(o))
-		}
+	failed, more := s.failed()
+	for _, o := range failed {
+		fmt.Fprintf(b, "%s %s: %s\n", s.red("error:"), o.Node.Name(), cause(o))
+	}
+	if more > 0 {
+		fmt.Fprintf(b, "%s %d more targets failed\n", s.red("error:"), more)
 	}
 	for _, o := range s.outcomes {
 		var stop *exec.StopError

@@ -19,10 +19,10 @@ const leastRows = 4
 
 // glance is all on a screen of so many columns and lines: of a table that is
 // too long the rows that took longest, of many warnings the first. Only
-// failures may need more, for they are told in full: the totals and the root
-// cause are still the last on the screen.
+// failures may need more, for the first ten are told in full: the totals and
+// the root cause are still the last on the screen.
 func (s *summary) glance(width, height int) string {
-	s.width = width
+	s.width, s.most = width, 10
 	if len(s.outcomes) == 0 {
 		return "nothing to build\n"
 	}

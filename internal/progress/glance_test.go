@@ -77,6 +77,7 @@ func TestGlanceGolden(t *testing.T) {
 		{targets: 500, failures: 1, warnings: 40, w: 80, h: 24},
 		{targets: 500, failures: 1, warnings: 40, w: 200, h: 50},
 		{targets: 500, failures: 3, w: 80, h: 24, more: true},
+		{targets: 500, failures: 200, w: 80, h: 24, more: true},
 		{targets: 500, w: 20, h: 5, more: true},
 		{targets: 0, w: 80, h: 24},
 	} {
@@ -99,6 +100,24 @@ func TestGlanceGolden(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A line of a log that is longer than a screen is cut there, and nowhere else.
+func TestGlanceCutsLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newModel(time.Now())
+		s := newScene(sinkOf(m), "a")
+		long := strings.Repeat("x", 70_000)
+		s.start("a")
+		s.finish("a", exec.Failed, &exec.SourceError{File: "Dockerfile", StartLine: 1, EndLine: 1, Source: []byte("RUN x"), Command: long, ExitCode: 2, Log: []byte(long + "\nlast\n"), Err: errors.New("x")})
+		text := newSummary(Options{}, m, s.outcomes).glance(79, 24)
+		if n := rowsOf(text, 80); n >= 24 || !strings.Contains(text, "| last") {
+			t.Errorf("%d rows on a screen of 24:\n%s", n, text)
+		}
+		if whole := newSummary(Options{}, m, s.outcomes).all(0); strings.Count(whole, long) != 2 {
+			t.Errorf("a log has %d of 2 long lines", strings.Count(whole, long))
+		}
+	})
 }
 
 // The chain ends with what was built last, and goes back by what each waited

@@ -17,6 +17,7 @@ type summary struct {
 	m        *model
 	outcomes []exec.Outcome
 	width    int    // of a terminal, for cutting the table; 0 is no limit
+	most     int    // failures that are told; 0 is all
 	kept     string // where images without an output are
 }
 
