@@ -66,8 +66,13 @@ kiln:ignore-file turns it off for a file, kiln:disable in a build file and
 Exit codes: 0 done, and with --strict nothing that it fails for; 1 there is
 something; 2 errors.`,
 		Example: "  kiln check\n  kiln check --strict=would-fail --format=github\n  kiln check --rules=unused-argument",
-		Args:    cobra.NoArgs,
-		RunE:    func(c *cobra.Command, _ []string) error { return a.check(c.Context(), o) },
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("kiln check looks at all targets, and takes no names; `kiln build --check %s` checks the Dockerfiles of some", strings.Join(args, " "))
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return a.check(c.Context(), o) },
 	}
 	o.register(c.Flags())
 	f := c.Flags()

@@ -137,7 +137,7 @@ func JSON(r *Report, sources map[string][]byte) []byte {
 	}
 	type problem struct {
 		Rule     string    `json:"rule"`
-		Severity string    `json:"severity"` // error, warning, note
+		Severity string    `json:"severity"`            // error, warning, note
 		Fails    bool      `json:"wouldFail,omitempty"` // a build would refuse it
 		Summary  string    `json:"summary"`
 		Detail   string    `json:"detail"`

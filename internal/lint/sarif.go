@@ -56,7 +56,7 @@ type (
 	}
 	sarifDriver struct {
 		Name            string      `json:"name"`
-		SemanticVersion string      `json:"version"`
+		SemanticVersion string      `json:"version,omitempty"`
 		InformationURI  string      `json:"informationUri"`
 		Rules           []sarifRule `json:"rules"`
 	}
