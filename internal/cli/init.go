@@ -98,7 +98,7 @@ func (a *app) init(ctx context.Context, o initOptions, dir string) error {
 			return err
 		}
 	}
-	if err := writeNew(file, r.Text); err != nil {
+	if err := writeNew(file, r.Text, os.Link); err != nil {
 		return usagef("write %s: %w", shown, cause(err))
 	}
 	fmt.Fprintf(a.Err, "wrote %s: %s; kiln plan shows what it builds\n", shown, count(len(r.Targets), "target"))
@@ -129,8 +129,9 @@ func (a *app) confirm(question, nothing, remedy string) error {
 	return usagef("%s", nothing)
 }
 
-// writeNew writes a file that must not be there, whole or not at all.
-func writeNew(file, text string) error {
+// writeNew writes a file that must not be there, whole or not at all. Link is
+// os.Link, which does not replace a file.
+func writeNew(file, text string, link func(from, to string) error) error {
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".build-*.hcl")
 	if err != nil {
 		return err
@@ -140,7 +141,24 @@ func writeNew(file, text string) error {
 	if err = errors.Join(err, tmp.Chmod(0o644), tmp.Close()); err != nil {
 		return err
 	}
-	return os.Link(tmp.Name(), file) // which does not replace one
+	if err = link(tmp.Name(), file); err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return writeExclusively(file, text)
+}
+
+// writeExclusively is writeNew for file systems without hard links: the file
+// is there before it is whole.
+func writeExclusively(file, text string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(file)
+	}
+	return err
 }
 
 // scaffold looks over the directory and makes the file.

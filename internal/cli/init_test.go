@@ -2,10 +2,14 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -88,6 +92,46 @@ func TestInitKeepsPlans(t *testing.T) {
 	}
 	t.Chdir(wd)
 	t.Logf("%d directories: included %d, written out %d", len(seen), included, rewritten)
+}
+
+// Of many that write one file at once one does, also where files cannot be
+// linked; and what a link stands for that leads nowhere is not made.
+func TestWriteNewReplacesNothing(t *testing.T) {
+	for name, link := range map[string]func(from, to string) error{ // each for itself
+		"links":    os.Link,
+		"no links": func(string, string) error { return errors.ErrUnsupported },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			file := filepath.Join(dir, "build.hcl")
+			var wrote atomic.Int32
+			var all sync.WaitGroup
+			for range 8 {
+				all.Go(func() {
+					if err := writeNew(file, "whole\n", link); err == nil {
+						wrote.Add(1)
+					} else if !errors.Is(err, fs.ErrExist) {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
+			text, err := os.ReadFile(file)
+			if err != nil || string(text) != "whole\n" || wrote.Load() != 1 {
+				t.Errorf("%d have written %q, %v", wrote.Load(), text, err)
+			}
+			if err := os.Symlink("nowhere", filepath.Join(dir, "link.hcl")); err != nil {
+				t.Fatal(err)
+			}
+			if err := writeNew(filepath.Join(dir, "link.hcl"), "x", link); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("a link that leads nowhere gives %v", err)
+			}
+			entries, err := os.ReadDir(dir)
+			if err != nil || len(entries) != 2 {
+				t.Errorf("there are %v, %v", entries, err)
+			}
+		})
+	}
 }
 
 // madeUp are definitions with what is hard about them.
