@@ -9,8 +9,10 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	"github.com/hashicorp/hcl/v2"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
 	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -38,6 +40,8 @@ type BaseStore interface {
 	// A name that an image has from a target without tags doesn't count. It
 	// is as it was when the run began, or, with fresh, as it is now.
 	Tagged(ctx context.Context, name string, platforms []string, fresh bool) (desc ocispec.Descriptor, ok bool)
+	// Platforms returns what the image of a digest is for.
+	Platforms(ctx context.Context, digest string) ([]ocispec.Platform, error)
 }
 
 // ErrNoBase is returned by a BaseStore that does not have an image.
@@ -143,12 +147,12 @@ func mayRead(dockerfile []byte, tagged func(name string) (ocispec.Descriptor, bo
 // findStored looks for images of the store that the Dockerfile names, and
 // notes what there is to tell of them.
 func (s *Solver) findStored(j *job) {
+	s.checkStored(j)
 	b := s.opt.Bases
 	if b == nil || s.opt.Lower.Docker != nil || j.source == nil || !s.readsLayouts() || j.req.Attrs["image-resolve-mode"] == "pull" {
 		return
 	}
-	tagged := func(name string) (ocispec.Descriptor, bool) { return b.Tagged(s.run, name, s.platformsOf(j), j.late) }
-	if !mayRead(j.source, tagged) {
+	if !mayRead(j.source, func(name string) (ocispec.Descriptor, bool) { return b.Tagged(s.run, name, nil, j.late) }) {
 		return
 	}
 	d := s.dockerfileOf(j)
@@ -156,7 +160,7 @@ func (s *Solver) findStored(j *job) {
 		if base.Context != "" {
 			continue
 		}
-		desc, ok := tagged(base.Ref)
+		desc, ok := b.Tagged(s.run, base.Ref, d.readFor(s.platformsOf(j), isUseOf(base.Ref)), j.late)
 		if !ok {
 			continue
 		}
@@ -192,6 +196,73 @@ func (s *Solver) writer(j *job, name string) string {
 // readsLayouts reports whether the daemon reads images by way of the session.
 func (s *Solver) readsLayouts() bool { return s.conn == nil || s.conn.version != "" }
 
+// readFor returns the platforms for which a Dockerfile reads what isOf is true
+// of: those of the target, or those that FROM --platform says.
+func (d *Dockerfile) readFor(targets []string, isOf func(ref string) bool) []string {
+	var out []string
+	for _, st := range d.stages {
+		for _, u := range st.uses {
+			if !isOf(u.ref) {
+				continue
+			}
+			wanted := u.platforms
+			if len(wanted) == 0 {
+				wanted = targets
+			}
+			for _, p := range wanted {
+				if !slices.Contains(out, p) {
+					out = append(out, p)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// isUseOf tells what means the image of that full name.
+func isUseOf(full string) func(ref string) bool {
+	return func(ref string) bool {
+		name, _, ok := fullRef(ref)
+		return ok && name == full
+	}
+}
+
+// warningNote begins those notes of a job that are warnings.
+const warningNote = "warning: "
+
+// checkStored notes which images of the store, of those that named contexts
+// say, are not for the platforms that they are read for: one without an index
+// is read all the same.
+func (s *Solver) checkStored(j *job) {
+	if len(j.req.FromStore) == 0 || s.opt.Bases == nil || j.source == nil {
+		return
+	}
+	d := s.dockerfileOf(j)
+	for _, c := range j.req.FromStore {
+		wanted := d.readFor(s.platformsOf(j), func(ref string) bool { return replacement(j.req, ref) == c.Name })
+		_, dgst, _ := strings.Cut(j.req.Attrs["context:"+c.Name], "@")
+		have, err := s.opt.Bases.Platforms(s.run, dgst)
+		if err != nil {
+			continue // told by who reads it
+		}
+		have = slices.DeleteFunc(have, func(p ocispec.Platform) bool { return p.OS == "unknown" }) // attestations
+		var lacks []string
+		for _, w := range wanted {
+			p, err := platforms.Parse(w)
+			if err == nil && !slices.ContainsFunc(have, platforms.OnlyStrict(p).Match) {
+				lacks = append(lacks, w)
+			}
+		}
+		if len(lacks) > 0 {
+			var there []string
+			for _, p := range have {
+				there = append(there, platforms.Format(p))
+			}
+			j.notes = append(j.notes, warningNote+fmt.Sprintf("Context %q is an image of kiln's store for %s, and is read for %s", c.Name, strings.Join(there, ", "), strings.Join(lacks, ", ")))
+		}
+	}
+}
+
 // platformsOf are the platforms that a job is built for.
 func (s *Solver) platformsOf(j *job) []string {
 	if p := j.req.Attrs["platform"]; p != "" {
@@ -210,7 +281,11 @@ func (s *Solver) note(j *job) {
 	j.notes = nil
 	j.mu.Unlock()
 	for _, text := range notes {
-		s.router.say(j.name, text)
+		if warning, ok := strings.CutPrefix(text, warningNote); ok {
+			s.router.warn(j.name, warning, gateway.WarnOpts{})
+		} else {
+			s.router.say(j.name, text)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/frontend/dockerfile/shell"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/kilnbuild/kiln/config"
 )
@@ -62,6 +63,8 @@ type stage struct {
 type use struct {
 	ref  string
 	line int
+	// platforms are what it is read for, where that is not the target's.
+	platforms []string
 }
 
 // dockerfileOf reads what a job has of a Dockerfile.
@@ -80,7 +83,7 @@ func (s *Solver) dockerfileOf(j *job) Dockerfile {
 	if err != nil {
 		return d
 	}
-	r := &stageReader{req: j.req, lex: shell.NewLex(ast.EscapeToken), env: s.metaArgs(j), used: map[string]bool{}}
+	r := &stageReader{req: j.req, lex: shell.NewLex(ast.EscapeToken), env: s.metaArgs(j), targets: s.targetsOf(j), used: map[string]bool{}}
 	for i := range stages {
 		d.Stages = append(d.Stages, stageName(stages, i))
 	}
@@ -149,6 +152,7 @@ func targetStage(stages []instructions.Stage, name string) (int, bool) {
 // A stageReader knows the arguments that FROM may use.
 type stageReader struct {
 	req      *Request
+	targets  []ocispec.Platform // that are built
 	lex      *shell.Lex
 	env      metaArgs
 	declared []config.KeyValue
@@ -165,21 +169,39 @@ func (e metaArgs) Get(name string) (string, bool) { v, ok := e[name]; return v, 
 // Keys implements shell.EnvGetter.
 func (e metaArgs) Keys() []string { return slices.Sorted(maps.Keys(e)) }
 
+// buildsOn is the platform of the machine that builds.
+func (s *Solver) buildsOn() ocispec.Platform {
+	if p, err := platforms.Parse(s.opt.Lower.Platform); err == nil && s.opt.Lower.Platform != "" {
+		return platforms.Normalize(p)
+	}
+	return platforms.DefaultSpec()
+}
+
+// targetsOf are the platforms that a job is built for, at least one.
+func (s *Solver) targetsOf(j *job) []ocispec.Platform {
+	var out []ocispec.Platform
+	for text := range strings.SplitSeq(j.req.Attrs["platform"], ",") {
+		if p, err := platforms.Parse(text); err == nil && text != "" {
+			out = append(out, p)
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, s.buildsOn())
+	}
+	return out
+}
+
+// targetArgs are the arguments that every Dockerfile has of a platform that it
+// is built for.
+func targetArgs(p ocispec.Platform) metaArgs {
+	return metaArgs{"TARGETPLATFORM": platforms.Format(p), "TARGETOS": p.OS, "TARGETARCH": p.Architecture, "TARGETVARIANT": p.Variant}
+}
+
 // metaArgs are the arguments that every Dockerfile has, for the first platform.
 func (s *Solver) metaArgs(j *job) metaArgs {
-	own := platforms.DefaultSpec()
-	if p, err := platforms.Parse(s.opt.Lower.Platform); err == nil && s.opt.Lower.Platform != "" {
-		own = platforms.Normalize(p)
-	}
-	target := own
-	first, _, _ := strings.Cut(j.req.Attrs["platform"], ",")
-	if p, err := platforms.Parse(first); err == nil && first != "" {
-		target = p
-	}
-	env := metaArgs{
-		"BUILDPLATFORM": platforms.Format(own), "BUILDOS": own.OS, "BUILDARCH": own.Architecture, "BUILDVARIANT": own.Variant,
-		"TARGETPLATFORM": platforms.Format(target), "TARGETOS": target.OS, "TARGETARCH": target.Architecture, "TARGETVARIANT": target.Variant,
-	}
+	own := s.buildsOn()
+	env := metaArgs{"BUILDPLATFORM": platforms.Format(own), "BUILDOS": own.OS, "BUILDARCH": own.Architecture, "BUILDVARIANT": own.Variant}
+	maps.Copy(env, targetArgs(s.targetsOf(j)[0]))
 	for name := range env {
 		if v, ok := j.req.Attrs["build-arg:"+name]; ok {
 			env[name] = v
@@ -263,13 +285,13 @@ func (r *stageReader) read(stages []instructions.Stage, i int) stage {
 	if at, ok := instructions.HasStage(stages[:i], base); ok {
 		out.needs = append(out.needs, at)
 	} else {
-		out.uses = append(out.uses, use{base, out.line})
+		out.uses = append(out.uses, use{base, out.line, r.platformsOf(st.Platform)})
 	}
 	reads := func(from string, find func([]instructions.Stage, string) (int, bool), line int) {
 		if at, ok := find(stages, from); ok && from != "" {
 			out.needs = append(out.needs, at)
 		} else if from != "" {
-			out.uses = append(out.uses, use{from, line})
+			out.uses = append(out.uses, use{ref: from, line: line})
 		}
 	}
 	for _, cmd := range st.Commands {
@@ -280,6 +302,31 @@ func (r *stageReader) read(stages []instructions.Stage, i int) stage {
 			for _, m := range instructions.GetMounts(c) {
 				reads(m.From, instructions.HasStage, lineOf(c.Location())) // not by number
 			}
+		}
+	}
+	return out
+}
+
+// platformsOf are the platforms that --platform of a FROM means, for each
+// platform of the target; nil if there is none, or one that cannot be read.
+func (r *stageReader) platformsOf(word string) []string {
+	if word == "" {
+		return nil
+	}
+	var out []string
+	for _, t := range r.targets {
+		env := maps.Clone(r.env)
+		for name, value := range targetArgs(t) {
+			if _, given := r.req.Attrs["build-arg:"+name]; !given {
+				env[name] = value
+			}
+		}
+		text, _, err := r.lex.ProcessWord(word, env)
+		if err != nil {
+			return nil // told by the frontend
+		}
+		if !slices.Contains(out, text) {
+			out = append(out, text)
 		}
 	}
 	return out

@@ -90,6 +90,15 @@ func (b *bases) Tagged(ctx context.Context, name string, wanted []string, fresh 
 	return img.Target, true
 }
 
+// Platforms implements buildkit.BaseStore.
+func (b *bases) Platforms(ctx context.Context, digest string) ([]ocispec.Platform, error) {
+	d, err := b.Resolve(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	return images.Platforms(ctx, b.Content(), d)
+}
+
 // isFor reports whether an image is for all of the platforms.
 func (b *bases) isFor(ctx context.Context, img store.Image, wanted []string) bool {
 	have, err := images.Platforms(ctx, b.Content(), img.Target)
