@@ -117,11 +117,11 @@ func (c *checker) sizes() {
 	if r == nil {
 		return
 	}
-	if r.Memory != "" {
-		c.size("resources", "memory ", strings.TrimSpace(r.Memory))
+	if r.Memory != nil {
+		c.size("resources", "memory ", strings.TrimSpace(*r.Memory))
 	}
-	if r.MemorySwap != "" && strings.TrimSpace(r.MemorySwap) != "-1" {
-		c.size("resources", "memory-swap ", strings.TrimSpace(r.MemorySwap))
+	if r.MemorySwap != nil && strings.TrimSpace(*r.MemorySwap) != "-1" {
+		c.size("resources", "memory-swap ", strings.TrimSpace(*r.MemorySwap))
 	}
 }
 
@@ -142,13 +142,13 @@ func (c *checker) ulimits() {
 func (c *checker) outputs() {
 	stdout := 0
 	for _, o := range c.t.Outputs {
-		isDir := o.Type == "local" || (o.Type == "oci" || o.Type == "docker") && !o.archive()
+		isDir, isFile := o.Writes()
 		switch {
 		case isDir && o.Dest == "":
 			c.failf("output", "an output of type %s needs a directory: add dest=DIRECTORY.", o.Type)
 		case isDir && o.Dest == "-":
 			c.failf("output", "an output of type %s is a directory and cannot go to standard output.", o.Type)
-		case !isDir && o.Dest == "-" && (o.Type == "tar" || o.Type == "oci" || o.Type == "docker"):
+		case isFile && o.Dest == "-":
 			stdout++
 		}
 	}

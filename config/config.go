@@ -267,11 +267,12 @@ type Attestation struct {
 	Attrs    []KeyValue
 }
 
-// Resources limit what RUN steps may use. Each is "" or nil unless set.
+// Resources limit what RUN steps may use. Each is nil unless set; "" is no
+// limit.
 type Resources struct {
-	Memory, MemorySwap             string // bytes, or with a unit
+	Memory, MemorySwap             *string // bytes, or with a unit
 	CPUShares, CPUPeriod, CPUQuota *int64
-	CPUSetCPUs, CPUSetMems         string
+	CPUSetCPUs, CPUSetMems         *string
 }
 
 // A Policy is a source policy for a target's build.

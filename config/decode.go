@@ -170,6 +170,20 @@ func destined(e based[Export]) Export {
 	return out
 }
 
+// Writes reports whether an output writes a directory, or one file, to its
+// Dest. A docker output without one is loaded instead.
+func (e Export) Writes() (directory, file bool) {
+	switch e.Type {
+	case "local":
+		return true, false
+	case "tar":
+		return false, true
+	case "oci", "docker":
+		return !e.archive(), e.archive()
+	}
+	return false, false
+}
+
 // archive reports whether an oci or docker output is one file, not a directory.
 func (e Export) archive() bool {
 	for _, kv := range e.Attrs {

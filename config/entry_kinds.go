@@ -86,8 +86,8 @@ func cacheText(p *entryParser, s string) []Cache {
 	}
 	var out []Cache
 	for _, ref := range refs {
-		if strings.ContainsAny(ref, `,"`) {
-			p.failf("has the reference %q, which cannot hold commas or quotes.", clip(ref))
+		if ref == "" || strings.ContainsAny(ref, `,"`) {
+			p.failf("has the reference %q, which cannot be empty or hold commas or quotes.", clip(ref))
 			continue
 		}
 		out = append(out, Cache{Type: "registry", Attrs: []KeyValue{{"ref", ref}}})

@@ -111,8 +111,8 @@ var resourcesKind = &kind{
 }
 
 // resourceFields finds the fields of r by their keys: strings and numbers.
-func resourceFields(r *Resources) (map[string]*string, map[string]**int64) {
-	return map[string]*string{"memory": &r.Memory, "memory-swap": &r.MemorySwap, "cpuset-cpus": &r.CPUSetCPUs, "cpuset-mems": &r.CPUSetMems},
+func resourceFields(r *Resources) (map[string]**string, map[string]**int64) {
+	return map[string]**string{"memory": &r.Memory, "memory-swap": &r.MemorySwap, "cpuset-cpus": &r.CPUSetCPUs, "cpuset-mems": &r.CPUSetMems},
 		map[string]**int64{"cpu-shares": &r.CPUShares, "cpu-period": &r.CPUPeriod, "cpu-quota": &r.CPUQuota}
 }
 
@@ -134,11 +134,9 @@ func fitResources(f *fitting, v cty.Value) any {
 			continue
 		}
 		if into, ok := texts[key]; ok {
-			s, ok := f.text(e, f.placeOf(key), strconv.Quote(key))
-			if ok && s == "" {
-				f.failf(f.placeOf(key), "%q is empty. Leave it out, or give it a value.", key)
+			if s, ok := f.text(e, f.placeOf(key), strconv.Quote(key)); ok {
+				*into = &s
 			}
-			*into = s
 			continue
 		}
 		var n int64
@@ -159,7 +157,7 @@ func joinResources(lower, upper *Resources) *Resources {
 	toText, toNumber := resourceFields(&out)
 	fromText, fromNumber := resourceFields(upper)
 	for _, key := range resourceKeys {
-		if from, ok := fromText[key]; ok && *from != "" {
+		if from, ok := fromText[key]; ok && *from != nil {
 			*toText[key] = *from
 		}
 		if from, ok := fromNumber[key]; ok && *from != nil {
@@ -180,8 +178,8 @@ func resourcesValue(v any) cty.Value {
 	for _, key := range resourceKeys {
 		if field, ok := texts[key]; ok {
 			types[key], vals[key] = cty.String, cty.NullVal(cty.String)
-			if *field != "" {
-				vals[key] = cty.StringVal(*field)
+			if *field != nil {
+				vals[key] = cty.StringVal(**field)
 			}
 			continue
 		}

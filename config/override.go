@@ -31,9 +31,17 @@ type override struct {
 	clear  bool     // an empty value cleared what was there
 	append bool     // decided by the last setting
 	keys   []KeyValue
+	wrong  []wrongValue // unless a later setting took its place
 	rng    hcl.Range
 	push   *bool // on outputs
 	load   *bool
+}
+
+// A wrongValue is a setting whose value does not fit: of that key, or of that
+// flag or name below the key.
+type wrongValue struct {
+	flag, sub string
+	diag      *hcl.Diagnostic
 }
 
 // setKey is what a key of --set means.
@@ -66,69 +74,89 @@ func setKeyNames() []string {
 	return append(names, "push", "load")
 }
 
-// overrides sorts the settings by target and attribute.
+// overrides sorts the settings by target and attribute. What no target could
+// have is an error; what is wrong with a key or value is none unless a target
+// it is for gets built: bake.md §6.4.
 func (ev *evaluator) overrides() {
 	for i := range ev.in.Overrides {
 		o := &ev.in.Overrides[i]
 		rng := hcl.Range{Filename: o.Flag}
-		key, wrong := checkOverride(o, rng)
-		if wrong != nil && o.NoValue {
-			ev.rep.add(wrong)
+		wrong := func(why string) *hcl.Diagnostic {
+			return problem(hcl.DiagError, rng, "Unsuitable override", "%s: %s", o.Flag, why)
+		}
+		key, known := setKeyIndex[o.Key]
+		if why := wrongForm(o, key, known); why != "" {
+			ev.rep.add(wrong(why))
 			continue
 		}
+		why := wrongSetting(o, key, known)
 		for _, t := range ev.matching(o, rng) {
-			if wrong != nil { // no matter unless the target is asked for: bake.md §6.4
-				t.deferred = append(t.deferred, wrong)
+			if !known {
+				t.deferred = append(t.deferred, wrong(why))
 				continue
 			}
-			if t.over == nil {
-				t.over = map[int]*override{}
+			into := t.overrideOf(key.attr)
+			into.wrong = slices.DeleteFunc(into.wrong, func(w wrongValue) bool { return w.flag == key.flag && w.sub == o.Sub })
+			if why != "" {
+				into.wrong = append(into.wrong, wrongValue{key.flag, o.Sub, wrong(why)})
+				continue
 			}
-			if t.over[key.attr] == nil {
-				t.over[key.attr] = &override{}
-			}
-			ev.note(t.over[key.attr], o, key, rng)
+			ev.note(into, o, key, rng)
 		}
 	}
 }
 
-// checkOverride says what is wrong with a setting that no target could have.
-func checkOverride(o *Override, rng hcl.Range) (setKey, *hcl.Diagnostic) {
-	fail := func(format string, args ...any) (setKey, *hcl.Diagnostic) {
-		return setKey{}, problem(hcl.DiagError, rng, "Unsuitable override", "%s: %s", o.Flag, fmt.Sprintf(format, args...))
+func (t *instance) overrideOf(attr int) *override {
+	if t.over == nil {
+		t.over = map[int]*override{}
 	}
-	key, ok := setKeyIndex[o.Key]
-	if !ok {
-		if _, ok := attributeIndex[o.Key]; ok {
-			return fail("attribute %q can be changed only in the file.", o.Key)
-		}
-		return fail("there is no key %q.%s", o.Key, near(o.Key, setKeyNames()))
+	if t.over[attr] == nil {
+		t.over[attr] = &override{}
 	}
+	return t.over[attr]
+}
+
+// wrongForm says what is wrong with the form of a setting: a name after the
+// key, += and the lack of a value. "" is nothing.
+func wrongForm(o *Override, key setKey, known bool) string {
 	a := &attributes[key.attr]
 	isSecret := key.attr == attrSecret && o.Key == "secret"
 	switch {
+	case o.NoValue && (!known || key.attr != attrArgs):
+		return fmt.Sprintf("a value is needed: %s.%s=VALUE. Only args take theirs from the environment.", o.Pattern, o.Key)
+	case !known:
+		return ""
 	case o.HasSub && (key.flag != "" || a.set != setKeys && !isSecret):
-		return fail("key %q has nothing below it; write %s.%s=VALUE.", o.Key, o.Pattern, o.Key)
+		return fmt.Sprintf("key %q has nothing below it; write %s.%s=VALUE.", o.Key, o.Pattern, o.Key)
 	case a.set == setKeys && !o.HasSub:
-		return fail("key %q needs a name: %s.%s.NAME=VALUE.", o.Key, o.Pattern, o.Key)
-	case isSecret && o.HasSub && o.Sub == "":
-		return fail("key %q needs the ID of a secret after the dot.", o.Key)
-	case o.NoValue && key.attr != attrArgs:
-		return fail("a value is needed: %s.%s=VALUE. Only args take theirs from the environment.", o.Pattern, o.Key)
+		return fmt.Sprintf("key %q needs a name: %s.%s.NAME=VALUE.", o.Key, o.Pattern, o.Key)
 	case o.Append && (key.attr == attrResources || isSecret && o.HasSub):
-		return fail("key %q cannot be appended to; use = in place of +=.", o.Key)
+		return fmt.Sprintf("key %q cannot be appended to; use = in place of +=.", o.Key)
 	}
-	if a.set == setBool || key.flag != "" {
+	return ""
+}
+
+// wrongSetting says what is wrong with the key or the value of a setting; ""
+// is nothing.
+func wrongSetting(o *Override, key setKey, known bool) string {
+	if !known {
+		if _, ok := attributeIndex[o.Key]; ok {
+			return fmt.Sprintf("attribute %q can be changed only in the file.", o.Key)
+		}
+		return fmt.Sprintf("there is no key %q.%s", o.Key, near(o.Key, setKeyNames()))
+	}
+	if key.attr == attrSecret && o.HasSub && o.Sub == "" {
+		return fmt.Sprintf("key %q needs the ID of a secret after the dot.", o.Key)
+	}
+	if attributes[key.attr].set == setBool || key.flag != "" {
 		if _, err := strconv.ParseBool(o.Value); err != nil {
-			return fail("the value must be true or false, but is %q.", clip(o.Value))
+			return fmt.Sprintf("the value must be true or false, but is %q.", clip(o.Value))
 		}
 	}
 	if key.attr == attrResources {
-		if why := wrongResource(o); why != "" {
-			return fail("%s", why)
-		}
+		return wrongResource(o)
 	}
-	return key, nil
+	return ""
 }
 
 // wrongResource says what is wrong with a setting of resources; "" is nothing.
@@ -258,6 +286,9 @@ func (ev *evaluator) override(t *instance, i int, m *merger, o *override) {
 	}
 	ev.apply(t, i, m, o, f)
 	t.deferred = append(t.deferred, f.rep.list...)
+	for _, w := range o.wrong {
+		t.deferred = append(t.deferred, w.diag)
+	}
 	if f.failed {
 		*m = before
 	}
@@ -275,10 +306,14 @@ func (ev *evaluator) apply(t *instance, i int, m *merger, o *override, f *fittin
 			m.val = a.kind.parse(f, []string{o.text})
 		}
 	case setBool:
-		b, _ := strconv.ParseBool(o.text)
-		m.val = b
+		if o.set {
+			b, _ := strconv.ParseBool(o.text)
+			m.val = b
+		}
 	case setKeys:
-		m.val = overlaid(i, m.val, byKey(slices.Clone(o.keys)), o.rng)
+		if len(o.keys) > 0 {
+			m.val = overlaid(i, m.val, byKey(slices.Clone(o.keys)), o.rng)
+		}
 	case setList, setListAppend:
 		if o.set {
 			ev.overrideList(m, o, f)
@@ -328,7 +363,7 @@ func resourcesOf(kvs []KeyValue) *Resources {
 	texts, numbers := resourceFields(r)
 	for _, kv := range kvs {
 		if into, ok := texts[kv.Key]; ok {
-			*into = kv.Value
+			*into = &kv.Value
 		} else if n, err := strconv.ParseInt(kv.Value, 10, 64); err == nil {
 			*numbers[kv.Key] = &n
 		}
@@ -340,12 +375,14 @@ func resourcesOf(kvs []KeyValue) *Resources {
 func (ev *evaluator) overrideSecrets(t *instance, m *merger, o *override, f *fitting) {
 	for _, kv := range byKey(slices.Clone(o.keys)) {
 		secrets, _ := m.val.([]based[Secret])
-		n := slices.IndexFunc(secrets, func(s based[Secret]) bool { return s.v.ID == kv.Key })
-		if n < 0 {
-			var ids []string
-			for _, s := range secrets {
-				ids = append(ids, s.v.ID)
+		n, ids := -1, []string(nil)
+		for i, s := range secrets {
+			ids = append(ids, s.v.ID)
+			if s.v.ID == kv.Key {
+				n = i // the last, which is the one that stays of several
 			}
+		}
+		if n < 0 {
 			t.deferred = append(t.deferred, problem(hcl.DiagError, o.rng, "Unknown secret",
 				"%s: target %q declares no secret %q whose source could be changed.%s Use secret=id=%s,… to add one.", o.rng.Filename, t.name, kv.Key, near(kv.Key, ids), kv.Key))
 			continue

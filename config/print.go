@@ -296,8 +296,8 @@ func (p *printer) resources(r *Resources) {
 	p.open('{')
 	texts, numbers := resourceFields(r)
 	for _, key := range resourceKeys {
-		if s, ok := texts[key]; ok && *s != "" {
-			p.field(key, *s)
+		if s, ok := texts[key]; ok && *s != nil {
+			p.field(key, **s)
 		}
 		if n, ok := numbers[key]; ok && *n != nil {
 			p.key(key)

@@ -118,7 +118,7 @@ func (tr *Trace) overrides(t *instance, i int) []*Layer {
 	for n := range tr.ev.in.Overrides {
 		o := &tr.ev.in.Overrides[n]
 		key, ok := setKeyIndex[o.Key]
-		if !ok || key.attr != i || !slices.Contains(tr.ev.matching(o, hcl.Range{Filename: o.Flag}), t) {
+		if !ok || key.attr != i || wrongSetting(o, key, true) != "" || !slices.Contains(tr.ev.matching(o, hcl.Range{Filename: o.Flag}), t) {
 			continue
 		}
 		l := &Layer{Kind: LayerOverride, Owner: t.name, Block: o.Flag, Range: hcl.Range{Filename: o.Flag}}

@@ -9,8 +9,6 @@ import (
 
 	"github.com/containerd/platforms"
 	"github.com/docker/go-units"
-
-	"github.com/kilnbuild/kiln/config"
 )
 
 // steps lowers what governs how the steps of a Dockerfile run.
@@ -123,10 +121,17 @@ func (l *lowering) resources() {
 	if r == nil {
 		return
 	}
-	for _, f := range []struct{ key, text string }{{"memory", r.Memory}, {"memswap", r.MemorySwap}} {
-		if f.key == "memswap" && f.text == "-1" {
+	for _, f := range []struct {
+		key  string
+		text *string
+	}{{"memory", r.Memory}, {"memswap", r.MemorySwap}} {
+		if f.text == nil {
+			continue
+		}
+		text := strings.TrimSpace(*f.text)
+		if f.key == "memswap" && text == "-1" {
 			l.req.Attrs[f.key] = "-1" // unlimited
-		} else if n, ok := l.size("resources", f.text); ok {
+		} else if n, ok := l.size("resources", text); ok {
 			l.req.Attrs[f.key] = n
 		}
 	}
@@ -134,13 +139,16 @@ func (l *lowering) resources() {
 		key string
 		n   *int64
 	}{{"cpushares", r.CPUShares}, {"cpuperiod", r.CPUPeriod}, {"cpuquota", r.CPUQuota}} {
-		if f.n != nil && *f.n != 0 {
+		if f.n != nil && *f.n > 0 {
 			l.req.Attrs[f.key] = strconv.FormatInt(*f.n, 10)
 		}
 	}
-	for _, f := range []config.KeyValue{{Key: "cpusetcpus", Value: r.CPUSetCPUs}, {Key: "cpusetmems", Value: r.CPUSetMems}} {
-		if f.Value != "" {
-			l.req.Attrs[f.Key] = f.Value
+	for _, f := range []struct {
+		key  string
+		text *string
+	}{{"cpusetcpus", r.CPUSetCPUs}, {"cpusetmems", r.CPUSetMems}} {
+		if f.text != nil && *f.text != "" {
+			l.req.Attrs[f.key] = strings.TrimSpace(*f.text)
 		}
 	}
 }

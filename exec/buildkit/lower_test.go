@@ -16,6 +16,8 @@ import (
 
 func num(n int64) *int64 { return &n }
 
+func str(s string) *string { return &s }
+
 // lowerCases has at least one for each row of bake.md §7.1.
 var lowerCases = []struct {
 	name   string
@@ -32,7 +34,7 @@ var lowerCases = []struct {
 	{name: "network_default", target: config.Target{Network: "default"}},
 	{name: "extra_hosts", target: config.Target{ExtraHosts: kv("h", "1.1.1.1,2.2.2.2", "six", "[::1]")}},
 	{name: "limits", target: config.Target{ShmSize: "64m", Ulimits: []string{"nofile=1024:2048", "nproc=5000"}}},
-	{name: "resources", target: config.Target{Resources: &config.Resources{Memory: "1g", MemorySwap: "-1", CPUShares: num(512), CPUPeriod: num(0), CPUQuota: num(50000), CPUSetCPUs: "0-1", CPUSetMems: "0"}}},
+	{name: "resources", target: config.Target{Resources: &config.Resources{Memory: str("1g"), MemorySwap: str(" -1"), CPUShares: num(512), CPUPeriod: num(0), CPUQuota: num(50000), CPUSetCPUs: str("0-1"), CPUSetMems: str("0")}}},
 	{name: "attest", target: config.Target{Outputs: []config.Export{{Type: "oci", Dest: "x"}}, Attest: []config.Attestation{
 		{Type: "provenance", Attrs: kv("mode", "max", "note", "a,b")}, {Type: "sbom"}}}},
 	{name: "attest_disabled", target: config.Target{Outputs: []config.Export{{Type: "image"}}, Attest: []config.Attestation{{Type: "provenance", Disabled: true}}}, opt: buildkit.LowerOptions{Provenance: true}},
@@ -125,7 +127,7 @@ func TestLowerMistakes(t *testing.T) {
 		{config.Target{ExtraHosts: kv("h", "host-gateway")}, `"host-gateway" has a meaning for the Docker Engine only`},
 		{config.Target{Ulimits: []string{"bogus"}}, `Invalid ulimit`},
 		{config.Target{ShmSize: "many"}, `Invalid size; Target "app": "many" is not a size`},
-		{config.Target{Resources: &config.Resources{Memory: "x"}}, `Invalid size`},
+		{config.Target{Resources: &config.Resources{Memory: str("x")}}, `Invalid size`},
 		{config.Target{Annotations: []string{"novalue", "x:k=v", "manifest[a/b/c/d/e]:k=v"}}, `Invalid annotation; Target "app": "novalue" has no value`},
 		{config.Target{Outputs: []config.Export{{Type: "registry"}}}, `Missing tag; Target "app": the image is to be pushed, but has no name`},
 		{config.Target{Outputs: []config.Export{{Type: "local"}}}, `Missing directory`},
