@@ -98,6 +98,9 @@ func (a *app) build(ctx context.Context, o buildOptions, args []string) error {
 		return err
 	}
 	if o.print {
+		if err := a.destinations(plan); err != nil {
+			return err
+		}
 		return config.Print(a.Out, plan.graph.Groups(), targetsOf(plan.graph))
 	}
 	restore()
@@ -141,13 +144,16 @@ func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, e
 	if p.call, err = parseCall(o.short.call); err != nil {
 		return nil, usagef("%w", err)
 	}
-	if p.builders, err = a.choose(o.builderFlags); err != nil {
-		return nil, err
+	source, args := splitURLs(args)
+	building := !o.print && o.list == ""
+	if building || source.url != "" { // else none is needed, and any may be named: bake.md §0.1
+		if p.builders, err = a.choose(o.builderFlags); err != nil {
+			return nil, err
+		}
 	}
-	if !o.print && o.list == "" {
+	if building {
 		a.lookForEngine(ctx, p.builders)
 	}
-	source, args := splitURLs(args)
 	if o.planFile != "" {
 		args, err = a.reopen(ctx, o.planFile, p)
 	} else {

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec/buildkit"
+	"github.com/kilnbuild/kiln/graph"
 )
 
 // Preflight: what a build would trip over and that can be known before a
@@ -28,6 +31,7 @@ func (a *app) preflight(ctx context.Context, p *plan) error {
 		if len(n.After) == 0 && n.Target.Call == "" { // what it waits for may make the files
 			diags = append(diags, a.sourcesOf(n.Target)...)
 		}
+		diags = append(diags, a.destinationsOf(n)...)
 		if p.url != "" {
 			diags = append(diags, a.strayDockerfile(n.Target)...)
 		}
@@ -65,6 +69,54 @@ func (a *app) sourcesOf(t *config.Target) hcl.Diagnostics {
 	for _, c := range t.Contexts {
 		if l, ok := c.From.(config.Local); ok && !isDir(a.path(l.Path)) {
 			missing("contexts", "context directory", l.Path, fmt.Sprintf("It is the named context %q.", c.Name))
+		}
+	}
+	return diags
+}
+
+// destinations tells which outputs of a plan cannot be written where they are
+// to go: all that --print looks at outside the definition.
+func (a *app) destinations(p *plan) error {
+	var diags hcl.Diagnostics
+	for _, n := range p.graph.Nodes() {
+		diags = append(diags, a.destinationsOf(n)...)
+	}
+	a.tell(diags, p.files)
+	if diags.HasErrors() {
+		return &exitError{code: codeUsage, err: diags, told: true}
+	}
+	return nil
+}
+
+// destinationsOf says which outputs of a target are to be a directory where
+// there is a file, or the other way round.
+func (a *app) destinationsOf(n *graph.Node) hcl.Diagnostics {
+	if len(n.After) > 0 || isCall(n.Target) { // what it waits for may change them; a call writes none
+		return nil
+	}
+	var diags hcl.Diagnostics
+	for _, o := range n.Target.Outputs {
+		directory, file := o.Writes()
+		if o.Dest == "" || o.Dest == "-" || !directory && !file {
+			continue
+		}
+		st, err := os.Stat(a.path(o.Dest))
+		why := ""
+		switch {
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			why = fmt.Sprintf("which cannot be: %v", cause(err))
+		case err == nil && directory && !st.IsDir():
+			why = "which is to be a directory, but there is a file of that name"
+		case err == nil && file && st.IsDir():
+			why = "which is to be a file, but there is a directory of that name"
+		}
+		if why != "" {
+			diags = append(diags, &hcl.Diagnostic{
+				Severity: hcl.DiagError,
+				Summary:  "Unsuitable destination",
+				Detail:   fmt.Sprintf("Target %q writes its %s output to %q, %s. Name another dest, or move what is there away.", n.Name(), o.Type, o.Dest, why),
+				Subject:  attrRange(n.Target, "output").Ptr(),
+			})
 		}
 	}
 	return diags
