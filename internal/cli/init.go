@@ -19,6 +19,7 @@ import (
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec/buildkit"
 	"github.com/kilnbuild/kiln/graph"
+	"github.com/kilnbuild/kiln/internal/diag"
 	"github.com/kilnbuild/kiln/internal/gitfacts"
 	"github.com/kilnbuild/kiln/internal/scaffold"
 )
@@ -107,7 +108,7 @@ func (a *app) init(ctx context.Context, o initOptions, dir string) error {
 
 func (a *app) notes(notes []string) {
 	for _, n := range notes {
-		fmt.Fprintln(a.Err, "note:", a.discreet(n))
+		fmt.Fprintln(a.Err, "note:", diag.Visible(a.discreet(n)))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kilnbuild/kiln/config"
+	"github.com/kilnbuild/kiln/internal/diag"
 )
 
 // A listSpec is the value of --list: what to list, and how.
@@ -256,7 +257,11 @@ func (inv inventory) print(w io.Writer) error {
 		fmt.Fprintln(t, between+header)
 		between = "\n"
 		for i := range n {
-			fmt.Fprintln(t, strings.TrimRight(strings.Join(row(i), "\t"), "\t"))
+			cells := row(i)
+			for c := range cells {
+				cells[c] = diag.Visible(cells[c])
+			}
+			fmt.Fprintln(t, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
 		}
 	}
 	section("TARGET\tVARIANT\tDECLARED\tDESCRIPTION", len(inv.Targets), func(i int) []string {

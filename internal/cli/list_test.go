@@ -60,3 +60,17 @@ target "_hidden" {}`)}
 		t.Errorf("got %q %v, want %q", got, err, want)
 	}
 }
+
+// What would steer a terminal, or break a row, is not passed on.
+func TestListIsVisible(t *testing.T) {
+	cfg, diags := config.Load([]config.File{{Name: "build.hcl", Data: []byte(`
+variable "V" { default = "one\ntwo\u001b[2J" }
+target "a" { description = "x\u001b[31m" }`)}}, config.Inputs{})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	var b strings.Builder
+	if err := inventoryOf(cfg).print(&b); err != nil || strings.Contains(b.String(), "\x1b") || !strings.Contains(b.String(), "one\ufffdtwo\ufffd[2J\n") {
+		t.Errorf("got %q, %v", b.String(), err)
+	}
+}

@@ -179,7 +179,7 @@ func (s *sheets) diagnostic(b *strings.Builder, d *hcl.Diagnostic) {
 	case Note:
 		color = ansi.Cyan
 	}
-	fmt.Fprintf(b, "%s %s\n", s.paint(ansi.Style{}.Bold().ForegroundColor(color), word+":"), s.paint(ansi.Style{}.Bold(), visible(d.Summary)))
+	fmt.Fprintf(b, "%s %s\n", s.paint(ansi.Style{}.Bold().ForegroundColor(color), word+":"), s.paint(ansi.Style{}.Bold(), Visible(d.Summary)))
 	if d.Subject != nil && d.Subject.Filename != "" {
 		fmt.Fprintf(b, "  %s %s\n", s.paint(faint, "-->"), Place(*d.Subject))
 		s.snippet(b, d, ansi.Style{}.ForegroundColor(color))
@@ -188,7 +188,7 @@ func (s *sheets) diagnostic(b *strings.Builder, d *hcl.Diagnostic) {
 		b.WriteString(s.wrapped(line))
 	}
 	for line := range strings.Lines(d.Detail) {
-		b.WriteString(s.wrapped(visible(strings.TrimRight(line, "\n"))))
+		b.WriteString(s.wrapped(Visible(strings.TrimRight(line, "\n"))))
 	}
 }
 
@@ -221,7 +221,7 @@ func (s *sheets) wrapped(line string) string {
 // where that is no file, as for what the command line says.
 func Place(r hcl.Range) string {
 	if r.Start.Line == 0 {
-		return visible(r.Filename)
+		return Visible(r.Filename)
 	}
-	return fmt.Sprintf("%s:%d:%d", visible(r.Filename), r.Start.Line, r.Start.Column)
+	return fmt.Sprintf("%s:%d:%d", Visible(r.Filename), r.Start.Line, r.Start.Column)
 }

@@ -168,10 +168,11 @@ func split(data []byte) []string {
 
 // expand returns a line as a terminal can show it: tabs as blanks, and what
 // would steer the terminal as a replacement character.
-func expand(line string) string { return visible(strings.ReplaceAll(line, "\t", "    ")) }
+func expand(line string) string { return Visible(strings.ReplaceAll(line, "\t", "    ")) }
 
-// visible replaces what would steer the terminal or cannot be shown.
-func visible(text string) string {
+// Visible returns text with a replacement character for what would steer a
+// terminal, line ends among it, or cannot be shown.
+func Visible(text string) string {
 	if utf8.ValidString(text) && !strings.ContainsFunc(text, steers) {
 		return text
 	}

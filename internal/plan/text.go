@@ -7,11 +7,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/charmbracelet/x/ansi"
 	"github.com/distribution/reference"
 	"github.com/docker/go-units"
+
+	"github.com/kilnbuild/kiln/internal/diag"
 )
 
 // TextOptions change how text looks. The zero value is plain text, unwrapped.
@@ -52,7 +53,7 @@ func (w *writer) row(depth int, label, text string) {
 		return
 	}
 	indent := strings.Repeat(" ", depth)
-	for i, line := range w.wrap(depth+labelWidth, visible(text)) {
+	for i, line := range w.wrap(depth+labelWidth, diag.Visible(text)) {
 		name := ""
 		if i == 0 {
 			name = label
@@ -63,16 +64,6 @@ func (w *writer) row(depth int, label, text string) {
 		}
 		w.b.WriteString(strings.TrimRight(indent+w.paint(faint, name)+pad+line, " ") + "\n")
 	}
-}
-
-// visible returns text that moves no cursor and no writing direction.
-func visible(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
 }
 
 // wrap breaks text between words.
@@ -163,7 +154,7 @@ func (w *writer) target(t *Target) {
 	w.line("  " + w.paint(bold, name) + gap + w.paint(faint, place))
 	row := func(label, text string) { w.row(4, label, text) }
 	if t.Description != "" {
-		for _, line := range w.wrap(4, visible(t.Description)) {
+		for _, line := range w.wrap(4, diag.Visible(t.Description)) {
 			w.line("    " + line)
 		}
 	}
@@ -424,11 +415,11 @@ func (w *writer) sends(s *Sends) {
 	w.line("")
 	w.line(w.paint(bold, "To send to a builder that has nothing of it: "+s.total()))
 	for _, u := range s.Uploads {
-		w.line("  " + cmp.Or(visible(u.Dir), "Dockerfile in the build file"))
+		w.line("  " + cmp.Or(diag.Visible(u.Dir), "Dockerfile in the build file"))
 		w.row(4, "sends", u.Amount.text())
 		w.row(4, "for", some(u.Targets))
 		for _, f := range u.List {
-			w.line(fmt.Sprintf("    %10s  %s", size(f.Bytes), visible(f.Path)))
+			w.line(fmt.Sprintf("    %10s  %s", size(f.Bytes), diag.Visible(f.Path)))
 		}
 	}
 }
@@ -448,7 +439,7 @@ func (w *writer) warnings(all []Warning) {
 		if x.Place != nil {
 			text = x.Place.at() + ": " + text
 		}
-		for i, line := range w.wrap(2, visible(text)) {
+		for i, line := range w.wrap(2, diag.Visible(text)) {
 			if i == 0 {
 				w.line(w.paint(style, "! ") + line)
 				continue
