@@ -67,6 +67,11 @@ plans differ; 2 bad usage or a bad file.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			o.short.changed(c.Flags())
+			for _, name := range []string{"diff", "save"} { // of a script's variable that is not set
+				if f := c.Flags().Lookup(name); f.Changed && f.Value.String() == "" {
+					return usagef("--%s is empty", name)
+				}
+			}
 			if err := o.check(args); err != nil {
 				return err
 			}
