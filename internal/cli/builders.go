@@ -153,7 +153,7 @@ func (b *builderRow) words() string {
 func (l *builderList) why() string {
 	switch {
 	case len(l.Chosen) == 0:
-		return "Which builder a build would use cannot be told:"
+		return "Which builder a build would use cannot be told."
 	case l.ChosenBy == "":
 		return "A build uses kiln's own engine: neither a flag, nor the environment, nor the user's configuration says otherwise."
 	case len(l.Chosen) == 1:

@@ -31,7 +31,7 @@ func Import(ctx context.Context, i *Image, s *store.Store, names []string, t Tel
 	}
 	desc, err := write(ctx)
 	if err != nil {
-		return desc, fmt.Errorf("import %s: %w", i, err)
+		return desc, fmt.Errorf("import %s: %w", i, s.Explain(err))
 	}
 	if err := s.Put(ctx, names, desc); err != nil {
 		return desc, err

@@ -454,6 +454,25 @@ func TestImportWhatIsThere(t *testing.T) {
 	}
 }
 
+// What is wrong with the store is told as such, and not as the image's.
+func TestImportIntoABrokenStore(t *testing.T) {
+	f := single(t, map[string]string{"app": "1"})
+	r := newResolver(t)
+	r.Dir = t.TempDir()
+	writeTree(t, r.Dir, map[string]string{"app.tar": string(tarOf(t, f.layoutFiles(t, annotationRef, "v1")))})
+	ingest := filepath.Join(r.Store.Dir(), "ingest")
+	if err := os.RemoveAll(ingest); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ingest, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Import(t.Context(), mustFind(t, r, "app.tar"), r.Store, nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "write image store "+r.Store.Dir()+": ") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // Damaged and hostile archives: what is wrong is said, and nothing of them is
 // in the store.
 func TestImportDamaged(t *testing.T) {

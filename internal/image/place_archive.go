@@ -135,7 +135,9 @@ func indexArchive(from io.ReaderAt, size int64) (*archive, error) {
 		if err := a.add(h, offset, size); err != nil {
 			return nil, err
 		}
-		end = (offset + h.Size + tarBlock - 1) / tarBlock * tarBlock
+		if h.Typeflag == tar.TypeReg { // no other has content
+			end = (offset + h.Size + tarBlock - 1) / tarBlock * tarBlock
+		}
 	}
 }
 
@@ -150,7 +152,7 @@ func (a *archive) add(h *tar.Header, offset, size int64) error {
 	}
 	switch h.Typeflag {
 	case tar.TypeReg:
-		if offset+h.Size > size {
+		if h.Size > size-offset { // a sum may be too large to write
 			return fmt.Errorf("it is cut off in %s; get it once more", name)
 		}
 		for key := range h.PAXRecords { // any of them says so

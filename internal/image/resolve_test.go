@@ -1,9 +1,11 @@
 package image
 
 import (
+	"archive/tar"
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -139,6 +141,16 @@ func TestNoDigest(t *testing.T) {
 	}
 }
 
+// claims is a tar file whose first header says that so many bytes follow.
+func claims(t *testing.T, size int64) string {
+	t.Helper()
+	var b strings.Builder
+	if err := tar.NewWriter(&b).WriteHeader(&tar.Header{Name: "oci-layout", Size: size, Format: tar.FormatGNU}); err != nil {
+		t.Fatal(err)
+	}
+	return b.String() + strings.Repeat("x", 2000)
+}
+
 // What is not there is said with the nearest name, and what would help.
 func TestFindNothing(t *testing.T) {
 	f := single(t, map[string]string{"app": "1"})
@@ -153,6 +165,7 @@ func TestFindNothing(t *testing.T) {
 		"up.tar":        string(tarOf(t, map[string]string{"../../etc/passwd": "root"})),
 		"cut.tar":       string(tarOf(t, f.layoutFiles(t, annotationRef, "x"))[:2000]),
 		"packed.tar.xz": "\xfd7zXZ\x00rest",
+		"claims.tar":    claims(t, math.MaxInt64-100),
 	})
 	writeTree(t, filepath.Join(dir, "dir"), map[string]string{"README": ""})
 	r.Targets = func() []string { return []string{"later"} }
@@ -172,6 +185,7 @@ func TestFindNothing(t *testing.T) {
 		"./up.tar":                  "leads out of it",
 		"./cut.tar":                 "it is cut off",
 		"./packed.tar.xz":           "xz -d",
+		"./claims.tar":              "it is cut off in oci-layout",
 		"./dir":                     "is no OCI layout",
 		"oci-archive:files.tar":     "holds no OCI layout",
 		"oci:text.tar":              "oci-archive:text.tar",

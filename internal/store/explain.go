@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -11,6 +13,16 @@ import (
 // what its owner can do.
 func (s *Store) explain(doing string, err error) error {
 	return fmt.Errorf("%s image store %s: %w%s", doing, s.dir, err, remedy(err))
+}
+
+// Explain adds the same to an error that a file of the store's blobs has met
+// with; any other it returns as it is.
+func (s *Store) Explain(err error) error {
+	var at *fs.PathError
+	if errors.As(err, &at) && strings.HasPrefix(at.Path, s.dir+string(filepath.Separator)) {
+		return s.explain("write", err)
+	}
+	return err
 }
 
 func remedy(err error) string {
