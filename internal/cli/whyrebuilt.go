@@ -324,7 +324,7 @@ func causeText(c runs.Cause) string {
 	if c.Before+c.Now == "" {
 		return "it reads something else than before"
 	}
-	return changed("it reads something else:", c.Before, c.Now)
+	return "it builds on something else\nwas " + c.Before + "\nis  " + c.Now
 }
 
 func changed(what, before, now string) string {

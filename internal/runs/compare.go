@@ -89,7 +89,7 @@ func Compare(now, before *Run, target string, lists Lists) *Rebuild {
 	for _, r := range c.now.recipes {
 		step := c.now.steps[r.Digest]
 		follows := slices.ContainsFunc(r.Inputs, func(in exec.RecipeInput) bool { return again[in.Step] })
-		if isSource(r.Kind) || step == nil {
+		if isSource(r.Kind) || step == nil || step.Internal { // bookkeeping is never cached
 			again[r.Digest] = follows && !isSource(r.Kind)
 			continue
 		}
@@ -271,14 +271,11 @@ func (c *comparison) builders(s *oneSide) string {
 }
 
 // counterpart finds the step of the run before that has the place of a step:
-// that does the same to the same; or has the same number in the same stage;
-// or begins with the same word and reads the same.
+// that does the same to the same; or does the same; or has the same number in
+// the same stage, and reads the same.
 func (c *comparison) counterpart(r *exec.Recipe) *exec.Recipe {
-	want := c.now.key(r.Digest)
-	for _, old := range c.before.recipes {
-		if c.before.key(old.Digest) == want {
-			return old
-		}
+	if old := c.same(r); old != nil {
+		return old
 	}
 	var best *exec.Recipe
 	most := 0
@@ -288,6 +285,18 @@ func (c *comparison) counterpart(r *exec.Recipe) *exec.Recipe {
 		}
 	}
 	return best
+}
+
+// same finds the step of the run before that does the same to the same; nil if
+// there is none.
+func (c *comparison) same(r *exec.Recipe) *exec.Recipe {
+	want := c.now.key(r.Digest)
+	for _, old := range c.before.recipes {
+		if c.before.key(old.Digest) == want {
+			return old
+		}
+	}
+	return nil
 }
 
 // likeness says how sure it is that two steps have the same place; 0 is not.
@@ -305,8 +314,8 @@ func (c *comparison) likeness(r, old *exec.Recipe) int {
 			n += 2
 		}
 	}
-	if r.Command == old.Command {
-		n += 4
+	if r.Command == old.Command { // more than place and inputs together: a step before it may be gone
+		n += 8
 	}
 	if len(r.Inputs) > 0 && len(old.Inputs) > 0 && c.now.key(r.Inputs[0].Step) == c.before.key(old.Inputs[0].Step) {
 		n += 2

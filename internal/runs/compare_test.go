@@ -1,6 +1,7 @@
 package runs_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -89,6 +90,57 @@ func TestCompare(t *testing.T) {
 		}
 		if chain := len(why.Chain); chain != 1 && c.root == "[2/3] COPY src /src" {
 			t.Errorf("%s: %d steps follow, want 1", c.name, chain)
+		}
+	}
+}
+
+// A step in the midst that is gone is told as that; bookkeeping, which is never
+// cached, is told only as part of a step that was done again for it.
+func TestCompareSteps(t *testing.T) {
+	app := []string{"app"}
+	step := func(digest, command string, cached, internal bool, inputs ...string) (exec.Recipe, *runs.Step) {
+		r := exec.Recipe{Digest: digest, Kind: exec.RecipeRun, Command: command, Targets: app}
+		for _, in := range inputs {
+			r.Inputs = append(r.Inputs, exec.RecipeInput{Step: in})
+		}
+		return r, &runs.Step{Digest: digest, Name: command, Cached: cached, Internal: internal, Started: time.Unix(1, 0), Ended: time.Unix(2, 0)}
+	}
+	run := func(steps ...func() (exec.Recipe, *runs.Step)) *runs.Run {
+		target := &runs.Target{Name: "app", Status: "built", Times: runs.Times{Started: time.Unix(1, 0)}}
+		r := &runs.Run{ID: "x", Builders: []string{"kiln"}, Targets: []*runs.Target{target}}
+		for i, s := range steps {
+			recipe, step := s()
+			if !step.Internal {
+				step.Name = fmt.Sprintf("[%d/%d] RUN %s", i+1, len(steps), step.Name)
+			}
+			r.Recipes, target.Steps = append(r.Recipes, recipe), append(target.Steps, step)
+		}
+		return r
+	}
+	a := func() (exec.Recipe, *runs.Step) { return step("a", "one", true, false) }
+	gone := func() (exec.Recipe, *runs.Step) { return step("g", "gone", true, false, "a") }
+	b := func() (exec.Recipe, *runs.Step) { return step("b", "two", false, false, "g") }
+	afterA := func() (exec.Recipe, *runs.Step) { return step("b2", "two", false, false, "a") }
+	doc := func() (exec.Recipe, *runs.Step) { return step("d", "write 1", false, true) }
+	other := func() (exec.Recipe, *runs.Step) { return step("d2", "write 2", false, true) }
+	copied := func() (exec.Recipe, *runs.Step) { return step("c", "copy", true, false, "d") }
+	again := func() (exec.Recipe, *runs.Step) { return step("c2", "copy", false, false, "d2") }
+	for _, c := range []struct {
+		name        string
+		now, before *runs.Run
+		want        []runs.Cause
+	}{
+		{"a step is gone", run(a, afterA), run(a, gone, b), []runs.Cause{{Kind: runs.CauseInput, Before: "[2/3] RUN gone", Now: "[1/2] RUN one"}}},
+		{"bookkeeping", run(doc, copied), run(doc, copied), nil},
+		{"another document", run(other, again), run(doc, copied), []runs.Cause{{Kind: runs.CauseCommand, Before: "write 1", Now: "write 2", Step: "write 2"}}},
+	} {
+		why := runs.Compare(c.now, c.before, "app", nil)
+		var got []runs.Cause
+		for _, r := range why.Roots {
+			got = append(got, r.Causes...)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" || len(why.Chain) != 0 {
+			t.Errorf("%s: %+v\n%s", c.name, why, diff)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func (d *differ) recipe(r, old *exec.Recipe, where string) {
 	d.itself(r, old, where)
 	d.sources(r, old, where)
 	if len(d.found) == before { // what comes before was there, so it tells only where nothing else does
-		d.steps(r, old)
+		d.steps(r, old, where)
 	}
 	if len(d.found) == before && len(d.touched) == 0 && r.Check != old.Check && r.Check != "" && old.Check != "" && r.Kind != exec.RecipeImage && r.Kind != exec.RecipeLocal {
 		d.add(Cause{Kind: CauseHidden, Step: where})
@@ -120,9 +120,14 @@ func (d *differ) sources(r, old *exec.Recipe, where string) {
 }
 
 // steps compares the steps that two steps read.
-func (d *differ) steps(r, old *exec.Recipe) {
+func (d *differ) steps(r, old *exec.Recipe, where string) {
 	d.each(r, old, func(_ exec.RecipeInput, from, was *exec.Recipe) {
-		if from.Kind == was.Kind && !isSource(from.Kind) {
+		switch {
+		case from.Kind != was.Kind || isSource(from.Kind): // sources have told
+		case d.c.now.key(from.Digest) != d.c.before.key(was.Digest) && d.c.same(from) != nil:
+			// It is what it was, but something that came between is gone.
+			d.add(Cause{Kind: CauseInput, Before: nameOf(d.c.before, was), Now: nameOf(d.c.now, from), Step: where})
+		default:
 			d.recipe(from, was, nameOf(d.c.now, from))
 		}
 	})
@@ -222,7 +227,11 @@ func aboutFile(f exec.ListedFile) string {
 	case mode.IsDir():
 		return fmt.Sprintf("directory, mode %o", mode.Perm())
 	}
-	return fmt.Sprintf("%s, mode %o, checksum %08x", units.HumanSize(float64(f.Size)), mode.Perm(), f.Check)
+	text := fmt.Sprintf("%s, mode %o", units.HumanSize(float64(f.Size)), mode.Perm())
+	if f.Check != 0 { // else nobody has read it
+		text += fmt.Sprintf(", checksum %08x", f.Check)
+	}
+	return text
 }
 
 // selected are the files that paths with patterns name, or that are below
