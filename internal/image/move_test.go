@@ -5,12 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -452,6 +455,43 @@ func TestImportWhatIsThere(t *testing.T) {
 	if _, err := Import(t.Context(), mustFind(t, r, "./app.tar"), r.Store, nil, nil); err == nil || !strings.Contains(err.Error(), amd.Digest.String()+" is missing: the image is not complete") {
 		t.Errorf("error %v", err)
 	}
+}
+
+// An archive that tells wrong sizes of blobs which the store has is refused,
+// and the blobs stay: they are another image's.
+func TestImportLeavesWhatIsRight(t *testing.T) {
+	f := single(t, map[string]string{"app": noise(3) + noise(4) + noise(5) + noise(6) + noise(7) + noise(8)}) // a layer that is not read at a glance
+	m, err := manifestOf(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Layers[0].Size < 64<<10 {
+		t.Fatalf("the layer has %d bytes", m.Layers[0].Size)
+	}
+	r := newResolver(t)
+	r.Dir = t.TempDir()
+	f.put(t, r.Store, "app")
+	for n, size := range []int64{-1, 1, 1 << 62} {
+		for k, change := range []func(*ocispec.Manifest){
+			func(m *ocispec.Manifest) { m.Config.Size = size },
+			func(m *ocispec.Manifest) { m.Layers[0].Size = size },
+		} {
+			odd := m
+			odd.Layers = slices.Clone(m.Layers)
+			change(&odd)
+			g := &fixture{blobs: maps.Clone(f.blobs)}
+			g.desc = g.addJSON(ocispec.MediaTypeImageManifest, odd)
+			dir := fmt.Sprintf("layout%d-%d", n, k)
+			writeTree(t, filepath.Join(r.Dir, dir), g.layoutFiles(t, annotationRef, "v1"))
+			if _, err := Import(t.Context(), mustFind(t, r, dir), r.Store, nil, nil); err == nil {
+				t.Errorf("%s, where a blob has the size %d: it was taken", dir, size)
+			}
+			if c, err := r.Store.Check(t.Context()); err != nil || len(c.Faults) > 0 {
+				t.Fatalf("%s: %+v, %v", dir, c.Faults, err)
+			}
+		}
+	}
+	same(t, mustFind(t, r, "app"), f)
 }
 
 // What is wrong with the store is told as such, and not as the image's.

@@ -107,12 +107,16 @@ func (d *dockerArchive) image(e dockerEntry) (*Image, error) {
 	}
 	i := &Image{Desc: ocispec.Descriptor{MediaType: m.MediaType, Digest: digest.FromBytes(text), Size: int64(len(text))}}
 	d.made[i.Desc.Digest] = text
+	seen := map[string]bool{}
 	for _, tag := range e.RepoTags {
 		full, err := normalize(tag)
 		if err != nil {
 			return nil, err
 		}
-		i.Names = append(i.Names, full)
+		if !seen[full] {
+			seen[full] = true
+			i.Names = append(i.Names, full)
+		}
 	}
 	return i, nil
 }

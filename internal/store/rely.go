@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -106,12 +107,25 @@ func (o *ownContent) path(d digest.Digest) string {
 // on: manifests and configurations, and no more than a moment.
 const checkedSize = 64 << 10
 
-// rely reports whether a blob is there, and if so keeps it. One that has not
-// the size that d tells, if it tells one, is removed, and so is a small one
-// with other content. The caller is an owner.
+// rely reports whether a blob is there, and if so keeps it. One that is not
+// what its digest says is removed, where that is seen: it has not the size that
+// d tells, or is small. But where d tells a wrong size of a blob that is right,
+// nothing is to be done: whoever names it by d is told. The caller is an owner.
 func (o *ownContent) rely(d descriptor) (there bool, err error) {
 	damaged, there, err := o.touch(d)
 	if err != nil || !damaged {
+		return there, err
+	}
+	path := o.path(d.Digest)
+	was, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if isWhole(path, d.Digest) {
+		_, there, err := o.touch(descriptor{Digest: d.Digest})
 		return there, err
 	}
 	unlock, err := o.guarded()
@@ -119,10 +133,9 @@ func (o *ownContent) rely(d descriptor) (there bool, err error) {
 		return false, err
 	}
 	defer unlock()
-	path := o.path(d.Digest)
 	st, err := os.Stat(path)
 	if err == nil {
-		if !o.differs(d, st.Size()) { // another has written it anew meanwhile
+		if !os.SameFile(was, st) { // another has written it anew meanwhile
 			return true, nil
 		}
 		err = os.Remove(path)
@@ -131,6 +144,18 @@ func (o *ownContent) rely(d descriptor) (there bool, err error) {
 		err = nil
 	}
 	return false, err
+}
+
+// isWhole reports whether a file has the content that a digest stands for.
+func isWhole(path string, d digest.Digest) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	sum := d.Verifier()
+	_, err = io.Copy(sum, f)
+	return err == nil && sum.Verified()
 }
 
 // touch sets a blob's time to now, if it is there and not seen to be damaged.
