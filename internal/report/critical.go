@@ -235,13 +235,13 @@ func (tl *timeline) begin(t *runs.Target) int {
 // addSteps adds the steps of a target, and returns them.
 func (tl *timeline) addSteps(t *runs.Target, begin int, inputs map[string][]string) []int {
 	var mine []int
-	for _, s := range inOrder(t.Steps) {
-		if s.Started.IsZero() || s.Ended.Before(s.Started) || exporting(s) {
+	for _, s := range inOrder(t) {
+		if s.Started.IsZero() || t.End(s).Before(s.Started) || exporting(s) {
 			continue
 		}
 		a := activity{
 			step:  StepTime{Target: t.Name, Step: s.Name, Digest: s.Digest, File: s.File, Line: s.Line},
-			start: s.Started.Sub(tl.run.Started), end: s.Ended.Sub(tl.run.Started), after: []int{begin},
+			start: s.Started.Sub(tl.run.Started), end: t.End(s).Sub(tl.run.Started), after: []int{begin},
 		}
 		if s.Written() && !s.Cached {
 			a.limit = steps
@@ -260,11 +260,12 @@ func (tl *timeline) addSteps(t *runs.Target, begin int, inputs map[string][]stri
 	return mine
 }
 
-// inOrder sorts steps by start; those that took no time, as they came.
-func inOrder(steps []*runs.Step) []*runs.Step {
-	out := slices.Clone(steps)
+// inOrder sorts the steps of a target by start; those that took no time, as
+// they came.
+func inOrder(t *runs.Target) []*runs.Step {
+	out := slices.Clone(t.Steps)
 	slices.SortStableFunc(out, func(a, b *runs.Step) int {
-		return cmp.Or(a.Started.Compare(b.Started), a.Ended.Compare(b.Ended))
+		return cmp.Or(a.Started.Compare(b.Started), t.End(a).Compare(t.End(b)))
 	})
 	return out
 }

@@ -143,8 +143,9 @@
     const cls = "row step " + (onPath.has(t.name + "\0" + s.digest) ? "critical " : "") + (s.error ? "failed" : "");
     const bars = el("div", { class: "bars" });
     const kind = s.error ? "failed" : s.cached ? "cached" : "work";
-    const time = span(s.started, s.ended);
-    if (s.started) bars.append(bar(kind, offset(s.started), s.ended ? offset(s.ended) : sum.seconds, s.name, s.cached ? "cached" : took(time)));
+    const end = s.ended || t.finished; // one that was still running ended with its target
+    const time = span(s.started, end);
+    if (s.started) bars.append(bar(kind, offset(s.started), end ? offset(end) : sum.seconds, s.name, s.cached ? "cached" : took(time) + (s.ended ? "" : ", not finished")));
     return el("div", { class: cls, title: [s.name, place(s), took(time)].filter(Boolean).join("\n"), onclick: () => detail(t, s) }, el("div", { class: "label" }, s.name), bars);
   }
   function toggle(t) {
@@ -207,7 +208,7 @@
     if (s) {
       fact("target", link(t.name));
       fact("result", s.error ? "failed" : s.cached ? "cached" : s.ended ? "done" : "not finished");
-      fact("took", took(span(s.started, s.ended)));
+      fact("took", took(span(s.started, s.ended || t.finished)));
       if (s.started) fact("start", took(offset(s.started)));
       fact("written in", place(s));
       for (const k of ["sent", "pulled", "pushed"]) if (s[k]) fact(k, size(s[k]));

@@ -146,7 +146,7 @@ func slowest(r *runs.Run) []StepTime {
 	all := []StepTime{}
 	for _, t := range r.Targets {
 		for _, s := range t.Steps {
-			if took := s.Took(); took > 0 && !s.Cached && !exporting(s) {
+			if took := t.StepTook(s); took > 0 && !s.Cached && !exporting(s) {
 				all = append(all, StepTime{Target: t.Name, Step: s.Name, Digest: s.Digest, File: s.File, Line: s.Line, Start: seconds(s.Started.Sub(r.Started)), Seconds: seconds(took)})
 			}
 		}

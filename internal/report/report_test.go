@@ -132,6 +132,25 @@ func pathOf(r *runs.Run) string {
 	return strings.Join(parts, " ")
 }
 
+// stopped is a target whose second step was going on when it was cancelled.
+func stopped() *runs.Target {
+	t := target("a", 0, 3, step("x", "[1/2] RUN x", 0, 1), step("y", "[2/2] RUN y", 1, 3))
+	t.Status, t.Solved, t.Steps[1].Ended = "cancelled", time.Time{}, time.Time{}
+	return t
+}
+
+// It is among the slowest, and in a trace, too.
+func TestStopped(t *testing.T) {
+	r := &runs.Run{Started: began, Ended: at(3), Status: "cancelled", Targets: []*runs.Target{stopped()}}
+	if s := report.New(r, nil).Slowest; len(s) != 2 || s[0].Digest != "y" || s[0].Seconds != 2 {
+		t.Errorf("slowest: %+v", s)
+	}
+	var b bytes.Buffer
+	if err := report.WriteTrace(&b, r); err != nil || !strings.Contains(b.String(), `"name":"[2/2] RUN y","cat":"step","ph":"X","ts":1000000,"dur":2000000`) {
+		t.Errorf("trace: %v\n%s", err, &b)
+	}
+}
+
 func TestCriticalPath(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -157,6 +176,10 @@ func TestCriticalPath(t *testing.T) {
 		{ // The builder does one step at once.
 			"builder", &runs.Run{Started: began, Ended: at(5), Targets: []*runs.Target{target("a", 0, 3, step("x", "[1/1] RUN x", 0, 3)), target("b", 0, 5, step("y", "[1/1] RUN y", 3, 5))}},
 			"a:x(3+0=3) b:y(2+0s=2)",
+		},
+		{ // What was going on when the run was stopped is what it waited for.
+			"stopped", &runs.Run{Started: began, Ended: at(3), Status: "cancelled", Targets: []*runs.Target{stopped()}},
+			"a:x(1+0=1) a:y(2+0=2)",
 		},
 		{ // A step that two targets share is told of one, and holds up both.
 			"shared", &runs.Run{Started: began, Ended: at(5), Targets: []*runs.Target{target("a", 0, 3, step("x", "[1/1] RUN x", 0, 3)), target("b", 0, 5, step("y", "[2/2] RUN y", 3, 5))},

@@ -91,8 +91,8 @@ func (tr tracer) target(process int, t *runs.Target) {
 	e.Name = export
 	tr.complete(e, t.Exporting, t.Finished)
 	var free []time.Time // when each thread ends
-	for _, s := range inOrder(t.Steps) {
-		if s.Started.IsZero() || s.Ended.Before(s.Started) {
+	for _, s := range inOrder(t) {
+		if s.Started.IsZero() || t.End(s).Before(s.Started) {
 			continue
 		}
 		lane := slices.IndexFunc(free, func(end time.Time) bool { return !end.After(s.Started) })
@@ -101,8 +101,8 @@ func (tr tracer) target(process int, t *runs.Target) {
 			free = append(free, time.Time{})
 			tr.meta("thread_name", process, lane+1, map[string]any{"name": "steps"})
 		}
-		free[lane] = s.Ended
-		tr.complete(traceEvent{Name: s.Name, Category: "step", Process: process, Thread: lane + 1, Args: stepArgs(s)}, s.Started, s.Ended)
+		free[lane] = t.End(s)
+		tr.complete(traceEvent{Name: s.Name, Category: "step", Process: process, Thread: lane + 1, Args: stepArgs(s)}, s.Started, t.End(s))
 	}
 }
 

@@ -3,6 +3,7 @@ package runs
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kilnbuild/kiln/exec"
 )
@@ -93,9 +94,12 @@ func Compare(now, before *Run, target string, lists Lists) *Rebuild {
 			again[r.Digest] = follows && !isSource(r.Kind)
 			continue
 		}
+		if step.Started.IsZero() && step.Error == "" && !c.built() {
+			continue // nobody came to it
+		}
 		out.Steps++
 		switch {
-		case step.Cached || step.Ended.IsZero() && step.Error == "":
+		case step.Cached || step.Started.IsZero() && step.Error == "":
 			out.Cached++
 			continue
 		case follows:
@@ -109,6 +113,12 @@ func Compare(now, before *Run, target string, lists Lists) *Rebuild {
 		c.withoutRecipes(out)
 	}
 	return out
+}
+
+// built reports whether the target was built in the later run.
+func (c *comparison) built() bool {
+	t := c.now.run.Target(c.target)
+	return t != nil && t.Status == exec.Built.String()
 }
 
 // withoutRecipes tells what was done where kiln does not know what the steps
@@ -128,7 +138,7 @@ func (c *comparison) withoutRecipes(out *Rebuild) {
 			out.Cached++
 			continue
 		}
-		out.Chain = append(out.Chain, Rebuilt{Target: t.Name, Step: s.Name, File: s.File, Line: s.Line, Seconds: s.Took().Seconds()})
+		out.Chain = append(out.Chain, Rebuilt{Target: t.Name, Step: s.Name, File: s.File, Line: s.Line, Seconds: t.StepTook(s).Seconds()})
 	}
 }
 
@@ -210,7 +220,11 @@ func (c *comparison) rebuilt(r *exec.Recipe, s *Step) Rebuilt {
 			break
 		}
 	}
-	return Rebuilt{Target: owner, Step: s.Name, File: r.File, Line: r.Line, Seconds: s.Took().Seconds()}
+	took := time.Duration(0)
+	if t := c.now.run.Target(c.now.owners[s.Digest]); t != nil {
+		took = t.StepTook(s)
+	}
+	return Rebuilt{Target: owner, Step: s.Name, File: r.File, Line: r.Line, Seconds: took.Seconds()}
 }
 
 // needs reports whether a target needs another, directly or not.

@@ -145,6 +145,19 @@ func TestCompareSteps(t *testing.T) {
 	}
 }
 
+// Of a target that was stopped, the step that was going on was not cached, and
+// what nobody came to is not counted.
+func TestCompareStopped(t *testing.T) {
+	r := twoSteps(func(c, r, i *exec.Recipe, t *runs.Target) {
+		t.Status, t.Finished = "cancelled", t.Started.Add(3*time.Second)
+		t.Steps[0].Ended, t.Steps[1].Started, t.Steps[1].Ended = time.Time{}, time.Time{}, time.Time{}
+	})
+	why := runs.Compare(r, nil, "app", nil)
+	if len(why.Roots) != 1 || why.Roots[0].Step != "[2/3] COPY src /src" || why.Roots[0].Seconds != 3 || why.Steps != 1 || why.Cached != 0 {
+		t.Errorf("%+v", why)
+	}
+}
+
 // Where the daemon's frontend has kept the steps to itself, what was done is
 // told at least.
 func TestCompareWithoutRecipes(t *testing.T) {

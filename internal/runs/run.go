@@ -130,8 +130,17 @@ func (r *Run) Took() time.Duration { return r.Ended.Sub(r.Started) }
 // Took is how long the target took, from its start; 0 if it was never begun.
 func (t *Target) Took() time.Duration { return span(t.Started, t.Finished) }
 
-// Took is how long the step took; 0 unless it began and ended.
-func (s *Step) Took() time.Duration { return span(s.Started, s.Ended) }
+// End is when a step of the target ended. One that was still running when the
+// target came to its end, because the run was stopped, ended with it.
+func (t *Target) End(s *Step) time.Time {
+	if s.Ended.IsZero() && !s.Started.IsZero() && t.Finished.After(s.Started) {
+		return t.Finished
+	}
+	return s.Ended
+}
+
+// StepTook is how long a step of the target took; 0 if it did not begin.
+func (t *Target) StepTook(s *Step) time.Duration { return span(s.Started, t.End(s)) }
 
 // span is the time between two moments, 0 unless both were reached.
 func span(from, to time.Time) time.Duration {

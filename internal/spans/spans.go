@@ -170,9 +170,5 @@ func (m maker) step(ctx context.Context, t *runs.Target, s *runs.Step) {
 	if s.Error != "" {
 		span.SetStatus(codes.Error, s.Error)
 	}
-	end := s.Ended
-	if end.IsZero() {
-		end = t.Finished
-	}
-	span.End(trace.WithTimestamp(end))
+	span.End(trace.WithTimestamp(t.End(s)))
 }
