@@ -99,12 +99,7 @@ func (r *sharedResult) run(ctx context.Context, outs *outputs) (resp map[string]
 // with it what opt says, and returns the exporters' answers, and an
 // exec.CacheError if a cache was not written.
 func (r *sharedResult) build(ctx context.Context, opt client.SolveOpt) (resp map[string]string, cacheErr, err error) {
-	opt.Internal, opt.FrontendAttrs = true, map[string]string{}
-	opt.SourcePolicy = r.s.policy
-	epoch := r.j.req.Attrs["build-arg:SOURCE_DATE_EPOCH"]
-	if _, err := strconv.ParseInt(epoch, 10, 64); err == nil { // else the frontend has made a time of it
-		opt.FrontendAttrs["build-arg:SOURCE_DATE_EPOCH"] = epoch // exporters take it from there
-	}
+	opt.Internal, opt.FrontendAttrs, opt.SourcePolicy = true, r.j.exportAttrs(), r.s.policy
 	var res *client.SolveResponse
 	err = again(opt.Exports, func() (err error) {
 		var status chan *client.SolveStatus
@@ -118,6 +113,20 @@ func (r *sharedResult) build(ctx context.Context, opt client.SolveOpt) (resp map
 		return nil, nil, err
 	}
 	return res.ExporterResponse, r.caches.err(), nil
+}
+
+// exportAttrs are the attributes that a daemon looks at when it exports.
+func (j *job) exportAttrs() map[string]string {
+	out := map[string]string{}
+	const epochKey, platformKey = "build-arg:SOURCE_DATE_EPOCH", "platform"
+	epoch := j.req.Attrs[epochKey]
+	if _, err := strconv.ParseInt(epoch, 10, 64); err == nil { // else the frontend has made a time of it
+		out[epochKey] = epoch
+	}
+	if p := j.req.Attrs[platformKey]; p != "" { // else it warns of any platform but its own
+		out[platformKey] = p
+	}
+	return out
 }
 
 // batches splits outputs so that each build has at most one that goes to a
