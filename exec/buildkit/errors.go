@@ -86,10 +86,22 @@ func (s *Solver) daemonError(err error) *daemonError {
 	if strings.Contains(text, noGit) {
 		text += "\n" + noGitRemedy
 	}
-	if s.opt.Lower.Docker != nil && strings.Contains(text, notEntitled) {
-		text += "\n" + notEntitledRemedy
+	if strings.Contains(text, "is not allowed by build daemon configuration") {
+		text += "\n" + s.entitledBy()
 	}
 	return &daemonError{text: s.redact.text(text), err: err}
+}
+
+// entitledBy says how the daemon is made to grant the privileges that its
+// configuration withholds.
+func (s *Solver) entitledBy() string {
+	switch {
+	case s.opt.Lower.Docker != nil:
+		return `The engine grants it if its daemon.json says "builder": {"entitlements": {"network-host": true, "security-insecure": true}}`
+	case s.opt.Store != nil:
+		return "kiln's engine grants what KILN_ENGINE_ALLOW holds when it starts, as in KILN_ENGINE_ALLOW=network.host,security.insecure; `kiln engine stop` ends the one that runs"
+	}
+	return "The daemon grants it if it is started with --allow-insecure-entitlement, as in --allow-insecure-entitlement=security.insecure"
 }
 
 // sourceError returns the place in the Dockerfile that err points to, or nil.

@@ -85,6 +85,12 @@ func (r *ownResult) begin(ctx context.Context) error {
 		return err
 	}
 	opt.FrontendAttrs = attrs
+	began := false
+	defer func() {
+		if !began {
+			outs.discard()
+		}
+	}()
 	run, cancel, release := s.background(ctx)
 	b := &ownBuild{ref: identity.NewID(), outs: outs, decide: make(chan bool, 1), ended: make(chan struct{}), cancel: cancel}
 	r.ownBuild = b
@@ -120,6 +126,7 @@ func (r *ownResult) begin(ctx context.Context) error {
 		if r.solved == nil { // else others may read it
 			r.solved = held
 		}
+		began = true
 		return nil
 	case <-b.ended:
 		cancel(nil)

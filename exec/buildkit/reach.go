@@ -24,7 +24,11 @@ func (s *Solver) confine(j *job, def *pb.Definition) (*pb.Definition, error) {
 			return false, nil
 		}
 		if e := op.GetExec(); e != nil {
-			return s.creds.confineStep(j, e)
+			changed, err := s.creds.confineStep(j, e)
+			if err != nil {
+				err = located(def, dgst, err)
+			}
+			return changed, err
 		}
 		return j.confineSource(op.GetSource()), nil
 	})

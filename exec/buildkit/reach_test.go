@@ -1,6 +1,7 @@
 package buildkit_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -39,7 +40,12 @@ func TestReach(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	if err := outcomes["needs"].Err; err == nil || !strings.Contains(err.Error(), `needs the secret "tok", which the target does not have`) {
+	err := outcomes["needs"].Err
+	if err == nil || !strings.Contains(err.Error(), `needs the secret "tok", which the target does not have`) {
 		t.Errorf("needs: %v", err)
+	}
+	var place *exec.SourceError
+	if line := 1 + strings.Count(x, "\n"); !errors.As(err, &place) || place.StartLine != line || place.Stage != "x" {
+		t.Errorf("needs: the place is %+v, want line %d", place, line)
 	}
 }
