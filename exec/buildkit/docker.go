@@ -89,15 +89,10 @@ var dockerCaps = []apicaps.CapID{pb.CapExecMetaUlimit, pb.CapExecMetaLinuxResour
 // engine names the engine in messages.
 func (d *Docker) engine() string { return "the Docker Engine " + d.Version }
 
-// What a Docker Engine says to a privilege that its configuration withholds.
 const (
-	notEntitled       = "is not allowed by build daemon configuration"
-	notEntitledRemedy = `The engine grants it if its daemon.json says "builder": {"entitlements": {"network-host": true, "security-insecure": true}}`
-)
-
-const (
-	withContainerd = `Have the engine use the containerd image store ("features": {"containerd-snapshotter": true} in its daemon.json; Docker 24 and later), or build with kiln's own engine (--builder kiln).`
-	withNewer      = "Take a newer Docker Engine, or build with kiln's own engine (--builder kiln)."
+	containerdStore = `the engine use the containerd image store ("features": {"containerd-snapshotter": true} in its daemon.json; Docker 24 and later)`
+	withContainerd  = "Have " + containerdStore + ", or build with kiln's own engine (--builder kiln)."
+	withNewer       = "Take a newer Docker Engine, or build with kiln's own engine (--builder kiln)."
 )
 
 // docker turns outputs into those that a Docker Engine has, and tells what

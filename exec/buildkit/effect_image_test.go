@@ -152,6 +152,7 @@ func imageEffects() []effect {
 			}
 		}},
 		{"attest", "provenance", provenanceEffect},
+		{"attest", "no artifacts", noArtifactsEffect},
 		{"attest", "sbom", sbomEffect},
 	}
 }
@@ -264,6 +265,33 @@ func provenanceEffect(t *testing.T, l *lab) {
 	for _, plain := range []string{"t", "off"} { // the store is a file to BuildKit: no provenance unless asked for
 		if m, _ := l.image(t, plain); m.Config.Digest == "" {
 			t.Errorf("%s is not a plain manifest", plain)
+		}
+	}
+}
+
+// noArtifactsEffect asks for attestations in the form of images.
+func noArtifactsEffect(t *testing.T, l *lab) {
+	l.opt.Lower.NoArtifacts = true
+	l.must(t, `target "stored" {
+		dockerfile-inline = "FROM scratch\nCOPY busybox /b\n"
+		attest = ["type=provenance,mode=min"]
+	}
+	target "written" {
+		inherits = ["stored"]
+		output = ["type=oci,dest=written.tar"]
+	}
+	target "artifact" {
+		inherits = ["stored"]
+		output = ["type=oci,dest=artifact.tar,oci-artifact=true"]
+	}`)
+	stored := ""
+	for _, d := range l.index(t, "stored").Manifests {
+		stored += string(blob(t, l.store.Content(), d))
+	}
+	const mark = `"artifactType"`
+	for name, text := range map[string]string{"stored": stored, "written": l.read(t, "written.tar"), "artifact": l.read(t, "artifact.tar")} {
+		if got, want := strings.Contains(text, mark), name == "artifact"; got != want || !strings.Contains(text, "in-toto.io/predicate-type") {
+			t.Errorf("%s holds an artifact: %v, want %v", name, got, want)
 		}
 	}
 }

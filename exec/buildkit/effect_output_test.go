@@ -142,7 +142,7 @@ func outputEffects() []effect {
 		{"output", "engine and store", func(t *testing.T, l *lab) {
 			sock := filepath.Join(t.TempDir(), "d.sock")
 			loaded := serveEngine(t, sock)
-			l.opt.Engine = engineAt(sock)
+			l.opt.Engines = engineAt(sock)
 			l.files(t, word)
 			out := l.must(t, `target "loaded" {`+dockerfile+`
 				tags = ["team/t:1"]

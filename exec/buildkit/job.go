@@ -86,7 +86,8 @@ func (s *Solver) prepare(g *graph.Graph) error {
 		if j.late {
 			continue
 		}
-		if err := s.prepareStores(j); err != nil {
+		_, err := s.outputs(j)
+		if err := errors.Join(s.prepareStores(j), err); err != nil {
 			errs = append(errs, fmt.Errorf("target %s: %w", j.name, err))
 		}
 	}

@@ -8,7 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"time"
+
+	"github.com/moby/buildkit/client"
 )
 
 // A loader streams an image into a Docker Engine, through its HTTP interface.
@@ -22,8 +23,57 @@ type loader struct {
 // An Engine is a Docker Engine that images are loaded into.
 type Engine struct {
 	Name string // where it is, for messages
-	// Dial opens a connection to its HTTP interface. Nil is no engine.
+	// Dial opens a connection to its HTTP interface.
 	Dial func(ctx context.Context) (net.Conn, error)
+	// Containerd says that it keeps images in containerd's store, and so takes
+	// indexes: several platforms, attestations.
+	Containerd bool
+}
+
+// Engines finds the engine of a Docker context; "" is the one that the docker
+// command would use.
+type Engines func(ctx context.Context, context string) (Engine, error)
+
+// engineFor returns the engine that an output is loaded into, which is asked
+// for once in a run.
+func (s *Solver) engineFor(name string) (Engine, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.engines[name]; ok {
+		return e, nil
+	}
+	err := errNoEngine
+	var e Engine
+	if s.opt.Engines != nil {
+		e, err = s.opt.Engines(s.run, name)
+	}
+	if err != nil {
+		return e, fmt.Errorf("an output of type %q without a destination is loaded into the Docker Engine. Name a file, as in %q, or leave the output out: %w",
+			"docker", "type=docker,dest=image.tar", err)
+	}
+	s.engines[name] = e
+	return e, nil
+}
+
+// load has an output loaded into the engine that it names. One that takes
+// indexes gets the image as it would be pushed; the others take only what
+// their own format can hold.
+func (o *outputs) load(out *output) error {
+	e, err := o.s.engineFor(out.Attrs["context"])
+	if err != nil {
+		return err
+	}
+	delete(out.Attrs, "context")
+	out.load = &loader{engine: e}
+	switch {
+	case e.Containerd:
+		out.Type = client.ExporterOCI
+		out.Attrs["prefer-image-digest"] = "true"
+	case o.j.req.isIndex():
+		return fmt.Errorf("the Docker Engine at %s keeps images in a store of its own, which takes one platform and no attestations. Ask for that, or name a file, as in %q. Or have %s",
+			e.Name, "type=oci,dest=image.tar", containerdStore)
+	}
+	return nil
 }
 
 func (l *loader) client() *http.Client {
@@ -35,28 +85,6 @@ func (l *loader) client() *http.Client {
 
 // errNoEngine is told where the caller knows of no engine.
 var errNoEngine = errors.New("none is known")
-
-// check reports whether there is an engine.
-func (l *loader) check(ctx context.Context) error {
-	absent := func(err error) error {
-		return fmt.Errorf("an output of type %q without a destination is loaded into the Docker Engine, and there is none at %s. Name a file, as in %q, or leave the output out: %w",
-			"docker", l.engine.Name, "type=docker,dest=image.tar", err)
-	}
-	if l.engine.Dial == nil {
-		return absent(errNoEngine)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := l.client().Do(req)
-	if err != nil {
-		return absent(err)
-	}
-	return resp.Body.Close()
-}
 
 // start returns what takes the image.
 func (l *loader) start(ctx context.Context) (io.WriteCloser, error) {

@@ -19,6 +19,9 @@ type LowerOptions struct {
 	// Provenance asks for bake's default: the minimal provenance on images,
 	// unless the target says otherwise.
 	Provenance bool
+	// NoArtifacts writes attestations in the form of an image, for registries
+	// that do not know OCI artifacts, unless the output says otherwise.
+	NoArtifacts bool
 	// Stored sends an image without an output to kiln's image store.
 	Stored bool
 	// Epoch is the value of SOURCE_DATE_EPOCH, for targets without that argument.
@@ -74,8 +77,10 @@ func Lower(t *config.Target, o LowerOptions) (*Request, hcl.Diagnostics) {
 	l.annotations()
 	l.attestations()
 	l.call()
+	l.fileFormats()
 	l.policies()
 	l.docker()
+	l.artifacts()
 	l.git()
 	l.gitAuth()
 	if l.diags.HasErrors() {

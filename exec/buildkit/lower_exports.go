@@ -175,6 +175,38 @@ func (l *lowering) attestations() {
 	l.req.Attested = l.req.Attested || slices.ContainsFunc(l.req.Exports, func(e Export) bool { return e.Type == client.ExporterImage })
 }
 
+// fileFormats refuses what Docker's format of files cannot hold.
+func (l *lowering) fileFormats() {
+	if l.o.Docker.classic() || !l.req.isIndex() {
+		return
+	}
+	for _, e := range l.req.Exports {
+		if e.Type == client.ExporterDocker && e.Dest != "" {
+			l.wrong("output", "Unsupported output", "an output of type %q to a file holds one platform and no attestations. Make it type %q, or ask for one platform and no attestations.", "docker", "oci")
+			return
+		}
+	}
+}
+
+// artifacts gives image outputs the form of attestations that the run asks for.
+func (l *lowering) artifacts() {
+	if !l.o.NoArtifacts || l.o.Docker.classic() {
+		return
+	}
+	for _, e := range l.req.Exports {
+		if e.Type == client.ExporterImage || e.Type == client.ExporterOCI || e.Type == mobyExporter {
+			noArtifact(e.Attrs)
+		}
+	}
+}
+
+func noArtifact(attrs map[string]string) {
+	key := string(exptypes.OptKeyOCIArtifact)
+	if _, ok := attrs[key]; !ok {
+		attrs[key] = "false"
+	}
+}
+
 func (l *lowering) caches() {
 	lower := func(in []config.Cache) (out []Cache) {
 		for _, c := range in {

@@ -51,7 +51,11 @@ func (s *Solver) outputs(j *job) (*outputs, error) {
 	o := &outputs{s: s, j: j}
 	exports := j.req.Exports
 	if j.req.Stored {
-		exports = append(slices.Clone(exports), Export{Type: client.ExporterOCI, Dest: storeDest})
+		e := Export{Type: client.ExporterOCI, Dest: storeDest, Attrs: map[string]string{}}
+		if s.opt.Lower.NoArtifacts {
+			noArtifact(e.Attrs)
+		}
+		exports = append(slices.Clone(exports), e)
 	}
 	stores := 0
 	for _, e := range exports {
@@ -88,8 +92,7 @@ func (o *outputs) place(out *output) error {
 		out.dest = o.s.abs(out.Dest)
 		return o.checkDest(out)
 	case out.Type == client.ExporterDocker:
-		out.load = &loader{engine: o.s.opt.Engine}
-		return out.load.check(o.s.run)
+		return o.load(out)
 	case out.Type == mobyExporter && o.s.opt.Lower.Docker.classic():
 		push, err := strconv.ParseBool(out.Attrs["push"])
 		out.push = err == nil && push

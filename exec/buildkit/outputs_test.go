@@ -146,9 +146,9 @@ func TestOutputInTheWay(t *testing.T) {
 	}{
 		{config.Export{Type: "local", Dest: "file"}, `output "file" is to be a directory, but there is a file of that name`},
 		{config.Export{Type: "tar", Dest: "dir"}, `output "dir" is to be a file, but there is a directory of that name`},
-		{config.Export{Type: "docker"}, `there is none at unix://` + dir + `/docker.sock. Name a file`},
+		{config.Export{Type: "docker"}, `loaded into the Docker Engine. Name a file`},
 	} {
-		s := &session{dir: dir, targets: []*config.Target{{Name: "app", Outputs: []config.Export{tt.out}}}, opt: buildkit.Options{Engine: engineAt(dir + "/docker.sock")}}
+		s := &session{dir: dir, targets: []*config.Target{{Name: "app", Outputs: []config.Export{tt.out}}}, opt: buildkit.Options{Engines: engineAt(dir + "/docker.sock")}}
 		_, err := s.run(t, t.Context())
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%+v: error is %v, want %q", tt.out, err, tt.want)
@@ -156,12 +156,19 @@ func TestOutputInTheWay(t *testing.T) {
 	}
 }
 
-// engineAt is a Docker Engine at a socket.
-func engineAt(sock string) buildkit.Engine {
-	return buildkit.Engine{Name: "unix://" + sock, Dial: func(ctx context.Context) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", sock)
-	}}
+// engineAt is a Docker Engine at a socket, for any Docker context.
+func engineAt(sock string) buildkit.Engines {
+	return func(ctx context.Context, _ string) (buildkit.Engine, error) {
+		dial := func(ctx context.Context) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", sock)
+		}
+		c, err := dial(ctx)
+		if err == nil {
+			err = c.Close()
+		}
+		return buildkit.Engine{Name: "unix://" + sock, Dial: dial}, err
+	}
 }
 
 // TestDockerLoad loads into a stand-in for the Docker Engine.
@@ -183,7 +190,7 @@ func TestDockerLoad(t *testing.T) {
 	srv.Start()
 	defer srv.Close()
 	s := &session{dir: dir, conn: dial(t, ""), targets: []*config.Target{{Name: "app", Tags: []string{"x/app:1"}, Outputs: []config.Export{{Type: "docker"}}}},
-		opt: buildkit.Options{Engine: engineAt(sock)}}
+		opt: buildkit.Options{Engines: engineAt(sock)}}
 	out := s.must(t)
 	if got := entries(t, loaded); !slices.Contains(got, "manifest.json") {
 		t.Errorf("the engine got %q", got)
@@ -194,6 +201,88 @@ func TestDockerLoad(t *testing.T) {
 	answer = `{"error":"no space left"}`
 	if _, err := s.run(t, t.Context()); err == nil || !strings.Contains(err.Error(), "does not take the image: no space left") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// TestDockerLoadOfIndexes loads several platforms and attestations: into an
+// engine that takes them, and not into one that does not, which is told before
+// anything is built.
+func TestDockerLoadOfIndexes(t *testing.T) {
+	dir := files(t, t.TempDir(), map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+	sock := filepath.Join(t.TempDir(), "d.sock")
+	loaded := serveEngine(t, sock)
+	var asked []string
+	containerd := true
+	engines := func(ctx context.Context, name string) (buildkit.Engine, error) {
+		asked = append(asked, name)
+		e, err := engineAt(sock)(ctx, name)
+		e.Containerd = containerd
+		return e, err
+	}
+	for name, target := range map[string]config.Target{
+		"platforms": {Platforms: []string{"linux/amd64", "linux/arm64"}},
+		"attested":  {Attest: []config.Attestation{{Type: "provenance", Attrs: kv("mode", "max")}}},
+	} {
+		target.Name, target.Tags, target.Outputs = name, []string{"x/app:1"}, []config.Export{{Type: "docker", Attrs: kv("context", "there")}}
+		containerd = true
+		s := &session{dir: dir, conn: dial(t, ""), targets: []*config.Target{&target}, opt: buildkit.Options{Engines: engines}}
+		out := s.must(t)
+		tar := untar(t, <-loaded)
+		var index ocispec.Index
+		if err := json.Unmarshal(tar["blobs/sha256/"+strings.TrimPrefix(out[name].Output.Digest, "sha256:")], &index); err != nil || len(index.Manifests) != 2 {
+			t.Errorf("%s: the engine got the index %+v, %v", name, index, err)
+		}
+		containerd = false
+		_, err := s.run(t, t.Context())
+		if want := "target " + name + ": the Docker Engine at unix://" + sock + " keeps images in a store of its own, which takes one platform and no attestations"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: the error is %v, want %q", name, err, want)
+		}
+	}
+	if !slices.Equal(asked, []string{"there", "there", "there", "there"}) {
+		t.Errorf("engines were asked for by %q", asked)
+	}
+}
+
+// TestOutputsToldFirst: what is in the way of an output is told before any
+// target is built.
+func TestOutputsToldFirst(t *testing.T) {
+	dir := files(t, t.TempDir(), map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n", "file": ""})
+	r := &recorder{}
+	s := &session{dir: dir, sink: r, targets: []*config.Target{
+		{Name: "one", Outputs: []config.Export{{Type: "local", Dest: "out"}}},
+		{Name: "two", Outputs: []config.Export{{Type: "local", Dest: "file"}}},
+		{Name: "three", Outputs: []config.Export{{Type: "tar", Dest: "."}}},
+	}}
+	_, err := s.run(t, t.Context())
+	for _, want := range []string{`target two: output "file" is to be a directory`, `target three: output "." is to be a file`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error is %v, want %q", err, want)
+		}
+	}
+	if n := len(r.of(exec.Started)); n > 0 {
+		t.Errorf("%d targets were begun", n)
+	}
+}
+
+// TestOutputsOfFailedBuilds: a target that is not built leaves nothing where
+// its outputs were to be, however it is built.
+func TestOutputsOfFailedBuilds(t *testing.T) {
+	dir := withBusybox(t, files(t, t.TempDir(), map[string]string{"Dockerfile": busyboxLines + "RUN exit 7\n"}))
+	outs := []config.Export{{Type: "local", Dest: "out"}, {Type: "tar", Dest: "out.tar"}}
+	s := &session{dir: dir, mode: exec.KeepGoing, targets: []*config.Target{
+		{Name: "plain", Outputs: outs},
+		{Name: "attested", Outputs: outs, Attest: []config.Attestation{{Type: "provenance", Attrs: kv("mode", "max")}}},
+		{Name: "entitled", Outputs: outs, Entitlements: []string{"security.insecure"}},
+	}}
+	out, _ := s.run(t, t.Context())
+	for name, o := range out {
+		if o.Err == nil || !strings.Contains(o.Err.Error(), "exit code: 7") {
+			t.Errorf("%s: %v", name, o.Err)
+		}
+	}
+	noLeftovers(t, dir)
+	if _, err := os.Stat(filepath.Join(dir, "out")); err == nil {
+		t.Error("there is an output")
 	}
 }
 

@@ -1,6 +1,10 @@
 package buildkit
 
-import "github.com/kilnbuild/kiln/config"
+import (
+	"strings"
+
+	"github.com/kilnbuild/kiln/config"
+)
 
 // A Request is what a target asks of a daemon, in BuildKit's terms and before
 // anything is read or connected. It encodes as JSON for `kiln plan`; it holds
@@ -30,6 +34,12 @@ type Request struct {
 	Policies     []string        `json:",omitempty"` // files of source policies
 	Unguarded    bool            `json:",omitempty"` // source policies are disabled
 	Call         string          `json:",omitempty"` // a question to the frontend in place of a build
+}
+
+// isIndex reports whether an image of the target is an index in every output:
+// of several platforms, or with attestations that the target asks for.
+func (r *Request) isIndex() bool {
+	return strings.Contains(r.Attrs["platform"], ",") || !onlyDefaultProvenance(r.Attrs)
 }
 
 // A Mount is a directory that a build reads under a name.

@@ -35,13 +35,13 @@ type ImageStore interface {
 
 // Options are what a run needs to know of the world.
 type Options struct {
-	Dir    string              // working directory, absolute: relative paths of targets begin there
-	Getenv func(string) string // for secrets, SSH agents and cache credentials; nil is an empty environment
-	Store  ImageStore          // nil: images without an output stay in the daemon's cache
-	Bases  BaseStore           // nil: no images of earlier builds
-	Engine Engine              // that images are loaded into
-	Stdout io.Writer           // for outputs to "-"
-	Raw    io.Writer           // takes BuildKit's own status, one JSON object a line; nil drops it
+	Dir     string              // working directory, absolute: relative paths of targets begin there
+	Getenv  func(string) string // for secrets, SSH agents and cache credentials; nil is an empty environment
+	Store   ImageStore          // nil: images without an output stay in the daemon's cache
+	Bases   BaseStore           // nil: no images of earlier builds
+	Engines Engines             // that images are loaded into; nil knows of none
+	Stdout  io.Writer           // for outputs to "-"
+	Raw     io.Writer           // takes BuildKit's own status, one JSON object a line; nil drops it
 	// DockerConfig is the directory of the Docker client's configuration,
 	// where registry credentials are; "" is none.
 	DockerConfig string
@@ -96,9 +96,10 @@ type Solver struct {
 	wait   sync.WaitGroup             // all goroutines of the solver
 
 	// mu guards the fields below.
-	mu     sync.Mutex
-	opened []*openBuild             // that hold results
-	caches map[string]content.Store // of cache sources and layouts, for the sessions
+	mu      sync.Mutex
+	opened  []*openBuild             // that hold results
+	caches  map[string]content.Store // of cache sources and layouts, for the sessions
+	engines map[string]Engine        // that images are loaded into, by Docker context
 }
 
 // maxExports is how many exports run at once: more would overrun a slow
@@ -117,14 +118,15 @@ func Open(ctx context.Context, conn *Conn, g *graph.Graph, o Options) (*Solver, 
 	s := &Solver{
 		conn: conn, opt: o,
 		jobs: map[string]*job{}, locals: newLocals(o.Sent), router: newRouter(o.Raw), redact: newRedactor(),
-		caches: map[string]content.Store{}, ignored: newIgnoreLists(), exports: semaphore.NewWeighted(exportsAtOnce(o.Lower.Docker)),
+		caches: map[string]content.Store{}, engines: map[string]Engine{}, ignored: newIgnoreLists(), exports: semaphore.NewWeighted(exportsAtOnce(o.Lower.Docker)),
 	}
 	s.router.redact, s.locals.trail = s.redact, o.Trail
-	if err := s.prepare(g); err != nil {
-		return nil, err
-	}
 	s.run, s.cancel = context.WithCancelCause(ctx)
-	if err := s.start(); err != nil {
+	err := s.prepare(g)
+	if err == nil {
+		err = s.start()
+	}
+	if err != nil {
 		s.cancel(err)
 		s.wait.Wait()
 		return nil, err

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec/buildkit"
 	"github.com/kilnbuild/kiln/internal/docker"
 )
@@ -127,18 +126,24 @@ func (a *app) buildxNames() []string {
 	return out
 }
 
-// loads reports whether a target's image is loaded into a Docker Engine.
-func loads(t *config.Target) bool {
-	return slices.ContainsFunc(t.Outputs, func(e config.Export) bool { return e.Type == "docker" && e.Dest == "" })
-}
-
-// loadEngine is the Docker Engine that images are loaded into.
-func (a *app) loadEngine() buildkit.Engine {
-	e, err := a.dockerSettings().Default()
-	if err != nil { // told by whoever loads
-		return buildkit.Engine{Name: e.Host, Dial: func(context.Context) (net.Conn, error) { return nil, err }}
+// loadEngine is the Docker Engine of a Docker context, that images are loaded
+// into; "" is the one of the docker command.
+func (a *app) loadEngine(ctx context.Context, name string) (buildkit.Engine, error) {
+	at, err := a.dockerSettings().Default()
+	if name != "" {
+		at, err = a.dockerSettings().Find(name)
 	}
-	return buildkit.Engine{Name: e.Host, Dial: e.Dial}
+	if err != nil {
+		return buildkit.Engine{}, err
+	}
+	hello, cancel := context.WithTimeout(ctx, dockerHello)
+	defer cancel()
+	e, err := docker.Connect(hello, at)
+	if err != nil {
+		return buildkit.Engine{}, err
+	}
+	defer e.Close()
+	return buildkit.Engine{Name: at.Host, Dial: at.Dial, Containerd: e.Info.Containerd}, nil
 }
 
 // dockerHello is how long a Docker Engine may take to say what it is.

@@ -72,7 +72,7 @@ var otherVariables = []reference.Variable{
 	{Name: "BUILDX_METADATA_WARNINGS", Topic: "Results", Doc: "true: the metadata file has the warnings of the run, too", Default: "false"},
 	{Name: "BUILDX_METADATA_PROVENANCE", Topic: "Results", Doc: "how much provenance goes into the metadata file, where the builder keeps records of builds (kiln's own: KILN_ENGINE_RECORDS): min, max, or disabled, with which kiln builds faster, but has no buildx.build.ref either", Default: "min"},
 	{Name: "BUILDX_NO_DEFAULT_LOAD", Topic: "Results", Doc: "true: a Docker Engine keeps an image without an output in its build cache only. No effect with other builders: there it goes to kiln's image store, or nowhere", Default: "false"},
-	{Name: "BUILDX_NO_DEFAULT_OCI_ARTIFACT", Topic: "Results", Doc: "no effect"},
+	{Name: "BUILDX_NO_DEFAULT_OCI_ARTIFACT", Topic: "Results", Doc: "true: attestations are written in the form of images, for registries that know no OCI artifacts", Default: "false"},
 	{Name: "BUILDX_DEFAULT_POLICY", Topic: "Results", Doc: "no effect: kiln has no source policy of its own, and refuses a Dockerfile.rego, which it cannot enforce"},
 	{Name: "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", Topic: "Results", Doc: "file of a source policy, in BuildKit's JSON, that the daemon enforces for all targets"},
 	{Name: "BUILDKIT_COLORS", Topic: "The terminal", Doc: "no effect: kiln's colours are fixed"},

@@ -133,15 +133,13 @@ func (a *app) solverOptions(p *plan, b *builder) (buildkit.Options, error) {
 		Trail:        p.trail,
 		Lower:        p.lower,
 		CacheTries:   p.schedule.retries,
+		Engines:      a.loadEngine,
 	}
 	if eo, err := engine.DefaultOptions(a.getenv); err == nil {
 		o.Memory = filepath.Join(eo.StateDir, "uploads")
 	}
 	if p.display == progress.RawJSON {
 		o.Raw = a.Err
-	}
-	if slices.ContainsFunc(targetsOf(p.graph), loads) {
-		o.Engine = a.loadEngine()
 	}
 	if p.bases != nil { // an interface of nothing is not nil
 		o.Bases = p.bases

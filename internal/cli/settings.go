@@ -44,14 +44,26 @@ func (a *app) lowerOptions(ctx context.Context) (buildkit.LowerOptions, error) {
 // plainLowering are the lowerOptions without what git says of the work tree.
 func (a *app) plainLowering() (buildkit.LowerOptions, error) {
 	o := buildkit.LowerOptions{Provenance: true, Proxies: a.proxies()}
-	if v := a.env["BUILDX_NO_DEFAULT_ATTESTATIONS"]; v != "" {
-		off, err := strconv.ParseBool(v)
-		if err != nil {
-			return o, usagef("BUILDX_NO_DEFAULT_ATTESTATIONS is %q; it has to be true or false", v)
-		}
-		o.Provenance = !off
+	off, err := a.flag("BUILDX_NO_DEFAULT_ATTESTATIONS")
+	if err != nil {
+		return o, err
 	}
-	return o, nil
+	o.Provenance = !off
+	o.NoArtifacts, err = a.flag("BUILDX_NO_DEFAULT_OCI_ARTIFACT")
+	return o, err
+}
+
+// flag reads a variable that has to be true or false; not set, it is false.
+func (a *app) flag(name string) (bool, error) {
+	v := a.env[name]
+	if v == "" {
+		return false, nil
+	}
+	on, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, usagef("%s is %q; it has to be true or false", name, v)
+	}
+	return on, nil
 }
 
 // workTree is the git work tree around the working directory, opened once: it

@@ -75,6 +75,7 @@ func TestResultVariables(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"BUILDX_NO_DEFAULT_ATTESTATIONS":      `is "x"; it has to be true or false`,
+		"BUILDX_NO_DEFAULT_OCI_ARTIFACT":      `is "x"; it has to be true or false`,
 		"EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": "does not exist",
 	} {
 		a := &app{dir: dir, env: map[string]string{name: "x"}}
