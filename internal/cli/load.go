@@ -146,13 +146,18 @@ func (a *app) tellLoaded(name string, l image.Loaded, asJSON bool) error {
 
 // A receiverKind is a program that images are loaded into.
 type receiverKind struct {
-	name string
-	find func(a *app, ctx context.Context, o loadOptions) (image.Receiver, error)
+	name  string
+	named []string // variables by which users say where it is
+	find  func(a *app, ctx context.Context, o loadOptions) (image.Receiver, error)
 }
 
 // receivers are all there are, in the order in which they are looked for.
 func receivers() []receiverKind {
-	return []receiverKind{{"docker", (*app).intoDocker}, {"podman", (*app).intoPodman}, {"containerd", (*app).intoContainerd}}
+	return []receiverKind{
+		{"docker", []string{"DOCKER_HOST", "DOCKER_CONTEXT"}, (*app).intoDocker},
+		{"podman", []string{"CONTAINER_HOST"}, (*app).intoPodman},
+		{"containerd", nil, (*app).intoContainerd}, // after which there is none in any case
+	}
 }
 
 // receiver returns the program to load into.
@@ -167,6 +172,11 @@ func (a *app) receiver(ctx context.Context, o loadOptions) (image.Receiver, erro
 		to, err := k.find(a, ctx, o)
 		if err == nil {
 			return to, nil
+		}
+		for _, name := range k.named { // then nobody else is meant
+			if a.env[name] != "" && o.to == "" {
+				return nil, fmt.Errorf("load into %s, which %s names: %w; --to names another", k.name, name, err)
+			}
 		}
 		if o.to != "" || !errors.Is(err, image.ErrNoReceiver) {
 			return nil, fmt.Errorf("load into %s: %w", k.name, err)
@@ -196,16 +206,11 @@ func (a *app) intoPodman(ctx context.Context, _ loadOptions) (image.Receiver, er
 		}
 		return image.IntoPodman(ctx, path, env)
 	}
-	sockets := []string{a.env["CONTAINER_HOST"]}
-	if dir := a.env["XDG_RUNTIME_DIR"]; dir != "" {
-		sockets = append(sockets, "unix://"+filepath.Join(dir, "podman", "podman.sock"))
-	}
-	for _, host := range append(sockets, "unix:///run/podman/podman.sock") {
-		path, isSocket := strings.CutPrefix(host, "unix://")
-		if _, err := os.Stat(path); host == "" || isSocket && err != nil {
-			continue
-		}
+	if host := a.env["CONTAINER_HOST"]; host != "" {
 		return image.IntoDocker(ctx, docker.Endpoint{Host: host})
+	}
+	if paths := a.sockets("podman/podman.sock"); len(paths) > 0 {
+		return image.IntoDocker(ctx, docker.Endpoint{Host: "unix://" + paths[0]})
 	}
 	return nil, fmt.Errorf("%w: no podman in PATH, and no socket of its service", image.ErrNoReceiver)
 }
