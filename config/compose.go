@@ -285,8 +285,8 @@ func (r *composeReader) target(p *types.Project, service types.ServiceConfig) (c
 	}
 	b := &composeBuild{reader: r, project: p, service: service}
 	for _, attr := range composeAttrs {
-		place := r.places.find("services", service.Name, "build", attr.key)
 		value, err := attr.value(b)
+		place := r.places.find(append([]string{"services", service.Name}, b.keys(attr, value)...)...)
 		if err == nil && attr.extended {
 			value, err = b.extend(attr.name, value)
 		}

@@ -44,8 +44,8 @@ var composeAttrs = []composeAttr{
 	{"cache-to", "cache_to", true, func(b *composeBuild) (cty.Value, error) { return composeList(b.service.Build.CacheTo), nil }},
 	{"secret", "secrets", true, (*composeBuild).secrets},
 	{"ssh", "ssh", true, (*composeBuild).ssh},
-	{"output", "x-bake", true, func(*composeBuild) (cty.Value, error) { return cty.NilVal, nil }},
-	{"no-cache-filter", "x-bake", true, func(*composeBuild) (cty.Value, error) { return cty.NilVal, nil }},
+	{"output", extensionKey, true, func(*composeBuild) (cty.Value, error) { return cty.NilVal, nil }},
+	{"no-cache-filter", extensionKey, true, func(*composeBuild) (cty.Value, error) { return cty.NilVal, nil }},
 	{"network", "network", false, textOf(func(b *types.BuildConfig) string { return b.Network })},
 	{"shm-size", "shm_size", false, (*composeBuild).shmSize},
 	{"ulimits", "ulimits", false, (*composeBuild).ulimits},
@@ -289,7 +289,7 @@ var xBakeKeys = []string{
 
 // extension returns the content of x-bake.
 func (b *composeBuild) extension() (map[string]any, error) {
-	switch x := b.service.Build.Extensions["x-bake"].(type) {
+	switch x := b.service.Build.Extensions[extensionKey].(type) {
 	case nil:
 		return nil, nil
 	case map[string]any:
@@ -332,6 +332,25 @@ func (b *composeBuild) extend(attr string, value cty.Value) (cty.Value, error) {
 	}
 	return composeTuple(values), nil
 }
+
+// keys are those below the service that lead to an attribute with this value
+// in the build section: the section's own, those of x-bake, or image.
+func (b *composeBuild) keys(attr composeAttr, value cty.Value) []string {
+	ext, _ := b.extension() // what is wrong with it is told with its attributes
+	switch {
+	case value != cty.NilVal:
+	case attr.extended && ext[attr.name] != nil:
+		return []string{"build", extensionKey, attr.name}
+	case attr.name == "tags" && b.service.Image != "":
+		return []string{imageKey}
+	}
+	return []string{"build", attr.key}
+}
+
+const (
+	imageKey     = "image"  // of a service: a tag, if it has no others
+	extensionKey = "x-bake" // of a build section: what Compose has no key for
+)
 
 // image is the tag of a service that has no others.
 func (b *composeBuild) image() cty.Value {
@@ -428,7 +447,7 @@ func (b *composeBuild) unknownExtensions() hcl.Diagnostics {
 		if slices.Contains(xBakeKeys, key) {
 			continue
 		}
-		place := b.reader.places.find("services", b.service.Name, "build", "x-bake", key)
+		place := b.reader.places.find("services", b.service.Name, "build", extensionKey, key)
 		diags = append(diags, problem(hcl.DiagWarning, place, "Unknown key of x-bake",
 			"The key %q of x-bake of service %q has no effect.%s", key, b.service.Name, near(key, xBakeKeys)))
 	}

@@ -20,6 +20,9 @@ type Trace struct {
 	cfg    *Config
 	layers map[traced][]*Layer
 	parsed map[*expression]hclsyntax.Expression
+
+	places     map[string]composePlaces // by Compose file
+	composeEnv map[string]string        // what those see; nil until it is asked for
 }
 
 // A traced attribute is one of one instance.
@@ -34,7 +37,7 @@ func LoadTrace(files []File, in Inputs) (*Config, *Trace, hcl.Diagnostics) {
 	if cfg == nil {
 		return nil, nil, diags
 	}
-	return cfg, &Trace{ev: ev, cfg: cfg, layers: map[traced][]*Layer{}, parsed: map[*expression]hclsyntax.Expression{}}, diags
+	return cfg, &Trace{ev: ev, cfg: cfg, layers: map[traced][]*Layer{}, parsed: map[*expression]hclsyntax.Expression{}, places: map[string]composePlaces{}}, diags
 }
 
 // A LayerKind says what sets a value.
@@ -56,7 +59,7 @@ type Layer struct {
 	Owner  string          // the target it belongs to: the one asked for, or one that it inherits from; the variable
 	Block  string          // `target "app"`, `variant "prod"`, "--set app.tags=x", "environment variable TAG"
 	Range  hcl.Range       // of the attribute; without a line for what stands in no file
-	Expr   string          // the value as written; "" outside HCL and JSON
+	Expr   string          // the value as written; "" in a Compose file, unless it is a text with variables, and outside of files
 	Value  json.RawMessage // what it comes to; nil if it is null, which leaves what is below
 	Inputs []Input         // what the expression refers to
 
@@ -65,6 +68,8 @@ type Layer struct {
 	resets bool // it replaces what is below, whatever the rule
 	expr   hclsyntax.Expression
 	scope  *scope
+
+	compose *composeText // nil outside of Compose files
 }
 
 // A Result is what became of a layer.
@@ -88,7 +93,7 @@ type UsedLayer struct {
 type Input struct {
 	Name   string          // as written: "TAG", "target.app.tags", "git.short", "version"; a function with "()"
 	Value  json.RawMessage // nil for a function, and for what is not there
-	Origin string          // "default", "environment variable TAG", "--var TAG", "matrix", "variant", "built-in", "target", "group", "git", "function", "not there"
+	Origin string          // "default", "environment variable TAG", "--var TAG", "matrix", "variant", "built-in", "target", "group", "git", "function", "not there"; of a Compose file also ".env", "not set"
 	Range  hcl.Range       // where it is declared; zero if it stands in no file
 	Inputs []Input         // what its own expression refers to, where that gave the value
 }

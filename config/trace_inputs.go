@@ -203,6 +203,10 @@ func (tr *Trace) detail(a *AttributeTrace, e *Entry, m int) {
 	of := &e.Layers[m]
 	l := a.Layers[of.Layer].Layer
 	of.Range, of.Expr, of.Inputs = l.Range, l.Expr, l.Inputs
+	if l.compose != nil {
+		tr.composeDetail(l, e, of)
+		return
+	}
 	var part hclsyntax.Expression
 	switch x := l.expr.(type) {
 	case *hclsyntax.ObjectConsExpr:

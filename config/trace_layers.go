@@ -72,6 +72,7 @@ func (tr *Trace) blockLayer(t *instance, i int, l layer, a *attrExpr) *Layer {
 	out.value = tr.layerValue(t, i, l, a)
 	out.Value = jsonOf(out.value)
 	if l.b.composed() {
+		tr.composed(out, attributes[i].name)
 		return out
 	}
 	out.Expr = tr.text(a.expr.Range())

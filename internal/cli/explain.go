@@ -28,7 +28,12 @@ NAME is a target, a group or a variable; target.NAME, group.NAME and var.NAME
 say which, where one name is several. With an attribute, a group stands for its
 targets. A * marks what won. Secrets are not shown.`,
 		Example: "  kiln explain api\n  kiln explain api.args.GO_VERSION --var GO_VERSION=1.27\n  kiln explain var.TAG",
-		Args:    cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("kiln explain: name a target, group or variable; `kiln list` has them")
+			}
+			return nil
+		},
 		ValidArgsFunction: func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 			return a.targetNames(c.Context(), d), cobra.ShellCompDirectiveNoFileComp
 		},
