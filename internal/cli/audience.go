@@ -184,5 +184,5 @@ func (a *app) solve(ctx context.Context, p *plan) (*audience, []exec.Outcome, er
 	outcomes, err := a.schedule(ctx, p, solver, told, told.note)
 	err = errors.Join(err, solver.Close())
 	written := told.finish(outcomes)
-	return told, outcomes, cmp.Or(runError(ctx, err, outcomes, p.display), written)
+	return told, outcomes, cmp.Or(runError(ctx, err, outcomes, p.display), unwritten(written))
 }

@@ -38,6 +38,14 @@ func usagef(format string, args ...any) error {
 	return &exitError{code: codeUsage, err: fmt.Errorf(format, args...)}
 }
 
+// unwritten is the error of a build whose results could not be written.
+func unwritten(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &exitError{code: codeFailed, err: err}
+}
+
 func noBuilder(err error) error { return &exitError{code: codeNoBuilder, err: err} }
 
 // flagError words pflag's complaint, with the nearest flag for an unknown one.

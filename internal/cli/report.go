@@ -48,11 +48,11 @@ var reportFormats = []reportFormat{
 	{"trace", "", func(r *report.Report, w io.Writer) error { return report.WriteTrace(w, r.Run) }},
 }
 
-// formatNamed returns the format of that name.
+// formatNamed returns the format of that name, or of files that end so.
 func formatNamed(name string) (reportFormat, error) {
 	var names []string
 	for _, f := range reportFormats {
-		if f.name == name {
+		if f.name == name || f.ending != "" && f.ending[1:] == name {
 			return f, nil
 		}
 		names = append(names, f.name)
@@ -205,6 +205,9 @@ func (a *app) reportRun(o reportOptions) error {
 	}
 	if o.list {
 		return a.listRuns(k, o)
+	}
+	if o.output == "-" {
+		o.output = ""
 	}
 	format := reportFormats[0]
 	switch {

@@ -44,7 +44,7 @@ func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
 	if outcomes == nil {
 		return err
 	}
-	err = cmp.Or(err, a.output(o, p, outcomes, told), a.answers(p, outcomes))
+	err = cmp.Or(err, unwritten(a.output(o, p, outcomes, told)), a.answers(p, outcomes))
 	return cmp.Or(err, a.keep(ctx, o.reportFlags, p, told.record.of(outcomes)))
 }
 
