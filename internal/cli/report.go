@@ -222,13 +222,9 @@ func (a *app) reportRun(o reportOptions) error {
 	if err := checkOutputFile("--output", o.output); err != nil {
 		return err
 	}
-	e, err := a.pick(a.runsHere(k, o.all), o.run)
+	r, err := a.loadRun(k, o)
 	if err != nil {
 		return err
-	}
-	r, err := k.Load(e)
-	if err != nil {
-		return usagef("%w", err)
 	}
 	rep := report.New(r, lastBefore(k, r))
 	if o.output != "" {
@@ -238,6 +234,27 @@ func (a *app) reportRun(o reportOptions) error {
 		return nil
 	}
 	return format.write(rep, a.Out)
+}
+
+// loadRun loads the run that was asked for; where none was named, the last of
+// which the record can be read.
+func (a *app) loadRun(k *runs.Keeper, o reportOptions) (*runs.Run, error) {
+	entries := a.runsHere(k, o.all)
+	for {
+		e, err := a.pick(entries, o.run)
+		if err != nil {
+			return nil, err
+		}
+		r, err := k.Load(e)
+		switch {
+		case err == nil:
+			return r, nil
+		case o.run != "" || len(entries) == 1:
+			return nil, usagef("%w", err)
+		}
+		fmt.Fprintln(a.Err, "warning:", err)
+		entries = entries[1:]
+	}
 }
 
 // runsHere lists the runs of the definitions in the working directory and
