@@ -154,7 +154,7 @@ func (a *app) historyOf(ctx context.Context, s *store.Store, i *image.Image, pla
 	if s == nil {
 		return h, nil
 	}
-	if err := a.share(ctx, s, i, h); err != nil {
+	if err := share(ctx, s, i, h); err != nil {
 		return nil, err
 	}
 	if e, ok := entryOf(ctx, s, i); ok && i.Place == image.InStore {
@@ -196,12 +196,12 @@ func (e *layerWithPast) has(l ocispec.Descriptor, sizes layerSizes) {
 }
 
 // share notes which other images of the store have the layers.
-func (a *app) share(ctx context.Context, s *store.Store, i *image.Image, h *layerHistory) error {
+func share(ctx context.Context, s *store.Store, i *image.Image, h *layerHistory) error {
 	images, err := s.List(ctx)
 	if err != nil {
 		return err
 	}
-	known, _ := s.Know(ctx, images, a.tellMeasuring) // what is damaged has no layers to share
+	known, _ := s.Glance(images) // what is damaged has no layers to share
 	by, count := map[digest.Digest][]string{}, map[digest.Digest]int{}
 	seen := map[string]bool{} // layers and the images that were counted for them
 	for _, im := range images {

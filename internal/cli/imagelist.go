@@ -59,8 +59,9 @@ func (a *app) openStore() (*store.Store, error) {
 	return s, nil
 }
 
-// listImages reads the store. What is wrong with images is kept with each.
-func (a *app) listImages(ctx context.Context) (*imageList, error) {
+// listImages reads the store, with the unpacked sizes of images if they are
+// asked for. What is wrong with images is kept with each.
+func (a *app) listImages(ctx context.Context, sizes bool) (*imageList, error) {
 	s, err := a.openStore()
 	if s == nil || err != nil {
 		return &imageList{}, err
@@ -69,12 +70,18 @@ func (a *app) listImages(ctx context.Context) (*imageList, error) {
 	if err != nil {
 		return nil, &exitError{code: codeFailed, err: err}
 	}
-	known, wrong := s.Know(ctx, all, a.tellMeasuring)
+	look := s.Glance
+	if sizes {
+		look = func(all []store.Image) (*store.Known, map[digest.Digest]error) {
+			return s.Know(ctx, all, a.tellMeasuring)
+		}
+	}
+	known, wrong := look(all)
 	if len(wrong) > 0 { // some may have been removed meanwhile
 		if all, err = s.List(ctx); err != nil {
 			return nil, &exitError{code: codeFailed, err: err}
 		}
-		known, wrong = s.Know(ctx, all, a.tellMeasuring)
+		known, wrong = look(all)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -91,7 +91,8 @@ func (a *app) images(ctx context.Context, o imagesOptions, args []string) error 
 	if o.json && o.format != "" {
 		return usagef("--json and --format exclude each other")
 	}
-	l, err := a.listImages(ctx)
+	onlyIDs := o.quiet && !o.json && format == nil
+	l, err := a.listImages(ctx, !onlyIDs || order.key == "size")
 	if err != nil {
 		return err
 	}
@@ -108,8 +109,8 @@ func (a *app) images(ctx context.Context, o imagesOptions, args []string) error 
 	switch {
 	case format != nil:
 		return printFormatted(a.Out, format, imageHeader, rows)
-	case o.quiet:
-		return printFormatted(a.Out, mustFormat("{{.ID}}"), imageHeader, onlyIDs(rows))
+	case onlyIDs:
+		return printFormatted(a.Out, mustFormat("{{.ID}}"), imageHeader, distinctIDs(rows))
 	}
 	if err := a.printImages(rows, o); err != nil {
 		return err
@@ -127,8 +128,8 @@ func mustFormat(spec string) *rowFormat {
 	return f
 }
 
-// onlyIDs leaves one row for each ID.
-func onlyIDs(rows []imageRow) []imageRow {
+// distinctIDs leaves one row for each ID.
+func distinctIDs(rows []imageRow) []imageRow {
 	var out []imageRow
 	seen := map[string]bool{}
 	for _, r := range rows {

@@ -65,7 +65,7 @@ func (a *app) rm(ctx context.Context, o rmOptions, args []string) error {
 	if err != nil {
 		return err
 	}
-	l, err := a.listImages(ctx)
+	l, err := a.listImages(ctx, false)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (a *app) tag(ctx context.Context, text string, names []string) error {
 			return usagef("%w", err)
 		}
 	}
-	l, err := a.listImages(ctx)
+	l, err := a.listImages(ctx, false)
 	if err != nil {
 		return err
 	}

@@ -277,7 +277,7 @@ func (r *Resolver) ofID(ctx context.Context, text string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	known, _ := r.Store.Know(ctx, all, nil) // what is wrong with an image is told by who asks for it
+	known, _ := r.Store.Glance(all) // what is wrong with an image is told by who asks for it
 	var found *Image
 	for _, e := range all {
 		if !e.HasID(known.Of(e.Target.Digest), text) {

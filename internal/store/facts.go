@@ -117,6 +117,22 @@ type factLine struct {
 // a while, with their size; it may be nil. The first thing that is wrong with
 // an image is in the error, by digest.
 func (s *Store) Know(ctx context.Context, list []Image, measuring func(size int64)) (*Known, map[digest.Digest]error) {
+	k, fresh, wrong := s.look(list)
+	fresh = append(fresh, s.measureAll(ctx, k, list, measuring)...)
+	s.remember(fresh)
+	return k, wrong
+}
+
+// Glance is Know for who does not ask for unpacked sizes: no layer is read.
+func (s *Store) Glance(list []Image) (*Known, map[digest.Digest]error) {
+	k, fresh, wrong := s.look(list)
+	s.remember(fresh)
+	return k, wrong
+}
+
+// look returns what is known of images without their layers, and what of that
+// is new.
+func (s *Store) look(list []Image) (*Known, []factLine, map[digest.Digest]error) {
 	k := s.readFacts()
 	wrong := map[digest.Digest]error{}
 	var fresh []factLine
@@ -133,9 +149,7 @@ func (s *Store) Know(ctx context.Context, list []Image, measuring func(size int6
 		k.images[d] = f
 		fresh = append(fresh, factLine{Facts: f})
 	}
-	fresh = append(fresh, s.measureAll(ctx, k, list, measuring)...)
-	s.remember(fresh)
-	return k, wrong
+	return k, fresh, wrong
 }
 
 // slow is the size of layers from which unpacking them takes a while.

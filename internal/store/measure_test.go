@@ -114,6 +114,9 @@ func TestLayersAreMeasuredOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if k, wrong := s.Glance(list); len(wrong) > 0 || k.Of(d.Digest) == nil || k.Unpacked([]digest.Digest{layer.Digest}) != Unknown {
+		t.Errorf("a glance measured the layer, or finds %v", wrong)
+	}
 	k, _ := s.Know(t.Context(), list, func(int64) { t.Error("it is too small to be told of") })
 	if got := k.Unpacked([]digest.Digest{layer.Digest}); got != 1_000_003 {
 		t.Errorf("measured %d", got)
