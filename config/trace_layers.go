@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 )
 
@@ -222,6 +223,9 @@ func mapEntries(layers []UsedLayer, from []int, final cty.Value) []Entry {
 	}
 	for _, n := range from {
 		layers[n].Result = share(wins[n], keysOf(layers[n].value))
+		if x, ok := layers[n].expr.(*hclsyntax.ObjectConsExpr); ok && len(out) > 0 && len(x.Items) > 0 && keysOf(layers[n].value) == 0 {
+			layers[n].Result = ResultNull // every value is
+		}
 	}
 	return out
 }

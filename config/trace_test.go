@@ -277,6 +277,20 @@ target "app" {
 	}
 }
 
+// A map of nulls sets nothing, and is told.
+func TestTraceNullKeys(t *testing.T) {
+	tr := trace(t, config.Inputs{}, `target "base" { args = { A = "1" } }
+target "app" {
+  inherits = ["base"]
+  args = { A = null }
+}
+`)
+	a := tr.Attribute("app", "args")
+	if len(a.Layers) != 2 || a.Layers[0].Result != config.ResultWon || a.Layers[1].Result != config.ResultNull {
+		t.Error(account(a))
+	}
+}
+
 // A trace says of every attribute the value that is built, whatever the files.
 func TestTraceAgrees(t *testing.T) {
 	tr := trace(t, config.Inputs{Overrides: []config.Override{{Pattern: "*", Key: "push", Value: "true", Flag: "--push"}}}, layered)
