@@ -160,8 +160,14 @@ func composeEnv(in Inputs) (map[string]string, error) {
 }
 
 // load has the loader merge files into a project of their services' build
-// sections. What a lone file may lack is not asked for if it is alone.
-func (r *composeReader) load(files []File, alone bool) (*types.Project, error) {
+// sections. What a lone file may lack is not asked for if it is alone. A panic
+// of the loader, which some nulls bring about, is an error too.
+func (r *composeReader) load(files []File, alone bool) (_ *types.Project, err error) {
+	defer func() {
+		if mistake := recover(); mistake != nil {
+			err = fmt.Errorf("the Compose loader cannot handle it (%v); look for an empty value where a mapping or a list is needed", mistake)
+		}
+	}()
 	refused := r.mayLoad(files)
 	var unread *yamlError
 	if refused != nil && !errors.As(refused, &unread) {

@@ -204,6 +204,7 @@ func TestComposeProblems(t *testing.T) {
 		{"x-bake contexts", "services:\n  a:\n    build: { context: ., x-bake: { contexts: [a] } }\n", "must be a mapping"},
 		{"missing env_file", "services:\n  a:\n    image: i\n    env_file: no.env\n", "c.yaml:4 Invalid env_file; Service \"a\": reading no.env"},
 		{"name", "services:\n  'a b':\n    build: { context: . }\n", "a b"},
+		{"empty build under extends", "services:\n  a:\n    extends: { service: b }\n    build: { network: n }\n  b:\n    image: i\n    build:\n", "the Compose loader cannot handle it"},
 		{"bomb", "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\n" +
 			"d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n" +
 			"services: { a: { build: . , x: [*f,*f,*f,*f] } }\n", "c.yaml"},
