@@ -154,6 +154,9 @@ func (a *app) plan(ctx context.Context, o buildOptions, args []string) (*plan, e
 	if building {
 		a.lookForEngine(ctx, p.builders)
 	}
+	if o.list != "" { // of what is declared, before any override
+		o.sets, short = nil, nil
+	}
 	if o.planFile != "" {
 		args, err = a.reopen(ctx, o.planFile, p)
 	} else {
