@@ -122,6 +122,9 @@ func (i *Image) decode(ctx context.Context, d ocispec.Descriptor, v any) ([]byte
 // place unless that is kiln's store.
 func (i *Image) String() string {
 	name := i.Desc.Digest.String()
+	if name == "" { // only what is damaged has none
+		name = "an image without a digest"
+	}
 	if len(i.Names) > 0 {
 		name = Familiar(i.Names[0])
 	}

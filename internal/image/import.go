@@ -31,7 +31,7 @@ func Import(ctx context.Context, i *Image, s *store.Store, names []string, t Tel
 	}
 	desc, err := write(ctx)
 	if err != nil {
-		return desc, fmt.Errorf("import %s: %w", i, s.Explain(err))
+		return desc, fmt.Errorf("import: %w", s.Explain(err)) // what is the image's says so
 	}
 	if err := s.Put(ctx, names, desc); err != nil {
 		return desc, err
@@ -56,7 +56,7 @@ func (in *importer) copyAll(ctx context.Context) (ocispec.Descriptor, error) {
 	}
 	for _, d := range all {
 		if isForeign(d) {
-			return d, fmt.Errorf("its layer %s is kept elsewhere (%s), which the store cannot say", d.Digest, d.URLs[0])
+			return d, fmt.Errorf("%s: its layer %s is kept elsewhere (%s), which the store cannot say", in.image, d.Digest, d.URLs[0])
 		}
 		in.tell.tell(Event{Kind: Found, Ref: in.ref, Bytes: d.Size})
 	}

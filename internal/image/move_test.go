@@ -544,6 +544,9 @@ func TestImportDamaged(t *testing.T) {
 		"bad digest": {files(func(m map[string]string) {
 			m["index.json"] = strings.Replace(m["index.json"], "sha256:", "sha256:../", 1)
 		}), "invalid checksum digest"},
+		"no digest": {files(func(m map[string]string) {
+			m["index.json"] = `{"schemaVersion":2,"manifests":[{"mediaType":"` + ocispec.MediaTypeImageManifest + `"}]}`
+		}), `import: an image without a digest in ./x.tar: digest ""`},
 		"no images":       {files(func(m map[string]string) { m["index.json"] = `{"schemaVersion":2,"manifests":[]}` }), "holds no image"},
 		"docker no layer": {string(tarOf(t, map[string]string{"manifest.json": `[{"Config":"c.json","Layers":["l.tar"]}]`, "c.json": `{"rootfs":{"type":"layers","diff_ids":["` + id + `"]}}`})), "lists a file that the archive does not hold"},
 		"docker layers":   {string(tarOf(t, map[string]string{"manifest.json": `[{"Config":"c.json","Layers":["l.tar"]}]`, "c.json": `{"rootfs":{"type":"layers","diff_ids":[]}}`})), "lists 1 layers for the image of c.json, whose configuration lists 0"},
