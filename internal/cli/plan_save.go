@@ -20,6 +20,9 @@ import (
 
 // savePlan writes a plan of a graph to a file.
 func (a *app) savePlan(ctx context.Context, file string, g *graph.Graph, p *planning.Plan) error {
+	if err := checkOutputFile("--save", file); err != nil {
+		return err
+	}
 	commit := ""
 	if info, err := a.workTree(ctx).Info(); err == nil {
 		commit = info.Revision
