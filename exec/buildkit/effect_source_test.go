@@ -8,6 +8,7 @@ import (
 	"io"
 	"log"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -182,6 +183,28 @@ func sourceEffects() []effect {
 				output = ["out/${d}"]
 			}`)
 			l.contents(t, map[string]string{"out/a/word": "a", "out/b/word": "b"})
+		}},
+		{"context", "sockets", func(t *testing.T, l *lab) {
+			short, err := os.MkdirTemp("", "kiln-") // a socket's path has to be short
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer os.RemoveAll(short)
+			listener, err := net.Listen("unix", filepath.Join(short, "s"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			l.files(t, map[string]string{"c/word": "w"})
+			if err := os.Rename(filepath.Join(short, "s"), filepath.Join(l.dir, "c", "s")); err != nil {
+				t.Fatal(err)
+			}
+			l.must(t, `target "t" {
+				context = "c"
+				dockerfile-inline = "FROM scratch\nCOPY . /\n"
+				output = ["out"]
+			}`)
+			l.contents(t, map[string]string{"out/word": "w", "out/s": ""})
 		}},
 		{"context", "git", func(t *testing.T, l *lab) {
 			g := testenv.NewGitServer(t)

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/filesync"
@@ -108,6 +110,8 @@ type steadyFS struct {
 func (s *steadyFS) Open(path string) (io.ReadCloser, error) {
 	f, err := s.FS.Open(path)
 	switch {
+	case isSocket(err): // an empty file to the daemon, as with other clients
+		return io.NopCloser(strings.NewReader("")), nil
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, s.stream.fail(fmt.Errorf("%s was removed while the directory was read: build again when nothing changes it, or leave it out by .dockerignore", path))
 	case err != nil:
@@ -123,6 +127,11 @@ func (s *steadyFS) Open(path string) (io.ReadCloser, error) {
 		return nil, s.stream.fail(err)
 	}
 	return &steadyFile{ReadCloser: f, fs: s, path: path, began: fi, stat: file.Stat}, nil
+}
+
+// isSocket reports whether err is that of opening a socket as a file.
+func isSocket(err error) bool {
+	return errors.Is(err, syscall.ENXIO) || errors.Is(err, syscall.EOPNOTSUPP)
 }
 
 // A steadyFile fails at its end unless it is what it was at the beginning.
