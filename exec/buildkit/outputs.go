@@ -213,16 +213,23 @@ func (e *output) directory() (string, error) {
 	if _, err := e.makeTemp(true); err != nil {
 		return "", err
 	}
-	return e.tmp, os.Chmod(e.tmp, 0o755)
+	return e.tmp, nil
 }
 
-// create opens the file to write a tar output to.
+// create opens the file to write a tar output to. It has the permissions of
+// the file that it replaces.
 func (e *output) create() (io.WriteCloser, error) {
+	if fi, err := os.Stat(e.dest); err == nil && !fi.Mode().IsRegular() {
+		return os.OpenFile(e.dest, os.O_WRONLY, 0) // a device or a pipe, such as /dev/null, is not replaced
+	}
 	f, err := e.makeTemp(false)
 	if err != nil {
 		return nil, err
 	}
-	return f, f.Chmod(0o644)
+	if fi, err := os.Stat(e.dest); err == nil {
+		return f, f.Chmod(fi.Mode().Perm())
+	}
+	return f, nil
 }
 
 // discard removes what was written of outputs that failed.

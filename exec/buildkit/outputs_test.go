@@ -264,6 +264,35 @@ func TestOutputsToldFirst(t *testing.T) {
 	}
 }
 
+// TestOutputModes: a file keeps the permissions of the one that it replaces; a
+// new one has those that the user's mask leaves.
+func TestOutputModes(t *testing.T) {
+	dir := files(t, t.TempDir(), map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n", "there.tar": "old"})
+	if err := os.Chmod(filepath.Join(dir, "there.tar"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	probe, err := os.OpenFile(filepath.Join(dir, "probe"), os.O_CREATE|os.O_WRONLY, 0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe.Close()
+	s := &session{dir: dir, targets: []*config.Target{{Name: "app", Outputs: []config.Export{{Type: "tar", Dest: "there.tar"}, {Type: "tar", Dest: "new.tar"}}}}}
+	s.must(t)
+	mode := func(name string) os.FileMode {
+		fi, err := os.Stat(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fi.Mode()
+	}
+	if got := mode("there.tar"); got != 0o600 {
+		t.Errorf("the file that was there has mode %v", got)
+	}
+	if got, want := mode("new.tar"), mode("probe"); got != want {
+		t.Errorf("the new file has mode %v, want %v", got, want)
+	}
+}
+
 // TestOutputsOfFailedBuilds: a target that is not built leaves nothing where
 // its outputs were to be, however it is built.
 func TestOutputsOfFailedBuilds(t *testing.T) {

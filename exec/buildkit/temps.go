@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -25,15 +27,14 @@ func tempOf(dest string) string {
 // makeTemp makes a temporary file or directory for the output and locks it.
 func (e *output) makeTemp(directory bool) (*os.File, error) {
 	sweepTemps(e.dest)
-	dir, pattern := filepath.Split(tempOf(e.dest))
 	for {
-		var path string
+		path := tempOf(e.dest) + strconv.FormatUint(rand.Uint64(), 36)
 		var file *os.File
 		var err error
 		if directory {
-			path, err = os.MkdirTemp(dir, pattern)
-		} else if file, err = os.CreateTemp(dir, pattern); err == nil {
-			path = file.Name()
+			err = os.Mkdir(path, 0o755)
+		} else {
+			file, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 		}
 		if err != nil {
 			return nil, err
