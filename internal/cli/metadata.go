@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/buildkit"
 	"github.com/kilnbuild/kiln/internal/atomicfile"
@@ -84,11 +85,13 @@ func writeMetadata(path string, outcomes []exec.Outcome, warnings []json.RawMess
 }
 
 // metadataOf decodes what exporters send as base64 of JSON, as bake does.
-// Names are those of the build file, as bake has them.
+// Names of images are those of the build file, as bake has them; in files
+// they are whole.
 func metadataOf(o exec.Outcome) map[string]any {
 	out := map[string]any{}
+	files := len(o.Node.Target.Outputs) > 0 && !slices.ContainsFunc(o.Node.Target.Outputs, func(e config.Export) bool { return e.Dest == "" })
 	for k, v := range o.Output.Metadata {
-		if tags := o.Node.Target.Tags; k == "image.name" && len(tags) > 0 {
+		if tags := o.Node.Target.Tags; k == "image.name" && len(tags) > 0 && !files {
 			v = strings.Join(tags, ",")
 		}
 		out[k] = v
