@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/platforms"
@@ -84,10 +85,27 @@ func (b *bases) Tagged(ctx context.Context, name string, wanted []string, fresh 
 		tags = now
 	}
 	img, ok := tags[name]
+	if !ok {
+		img, ok = pinned(tags, name)
+	}
 	if !ok || !b.isFor(ctx, img, wanted) || b.Hold(ctx, img.Target) != nil {
 		return ocispec.Descriptor{}, false
 	}
 	return img.Target, true
+}
+
+// pinned finds the image of a name with a digest.
+func pinned(tags map[string]store.Image, name string) (store.Image, bool) {
+	match, err := store.Match(name)
+	if err != nil || !strings.Contains(name, "@") {
+		return store.Image{}, false
+	}
+	for _, img := range tags { // all that match are the same image
+		if match(img.Name, img.Target.Digest) {
+			return img, true
+		}
+	}
+	return store.Image{}, false
 }
 
 // Platforms implements buildkit.BaseStore.

@@ -99,7 +99,9 @@ func (a *app) push(ctx context.Context, o pushOptions, args []string) error {
 	pushed, err := image.Push(ctx, parcels, image.PushOptions{Registries: r.Registries, Retries: schedule.again(), Tell: m.event})
 	m.finish()
 	for _, p := range pushed {
-		a.tellPushed(p, o.json)
+		if p.Err == nil || o.json || ctx.Err() == nil { // else the interrupt is told, once
+			a.tellPushed(p, o.json)
+		}
 	}
 	if err != nil {
 		return &exitError{code: codeFailed, err: err, told: ctx.Err() == nil}
