@@ -129,14 +129,20 @@ func (r *router) direct(node string) chan *client.SolveStatus {
 }
 
 // exporting returns a channel for the status of an export, which repeats the
-// steps that were told when they were built.
+// steps that were told when they were built. Where another run on the daemon
+// builds the same, its steps are among them, under digests of their own.
 func (r *router) exporting(node string) chan *client.SolveStatus {
-	return r.pump(func(d digest.Digest, _ string) string {
-		if len(r.owners[d]) > 0 {
+	return r.pump(func(d digest.Digest, name string) string {
+		if len(r.owners[d]) > 0 || isBuildStep(name) {
 			return dropped
 		}
 		return node
 	})
+}
+
+// isBuildStep reports whether a step is one of a Dockerfile: "[stage 1/2] RUN".
+func isBuildStep(name string) bool {
+	return strings.HasPrefix(name, "[") && !strings.HasPrefix(name, "[auth] ")
 }
 
 // repeating returns a channel for the status of a build that does once more

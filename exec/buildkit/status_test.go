@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/buildkit"
@@ -39,6 +41,38 @@ func (r *recorder) ownExport(t *testing.T, node string) {
 	}
 	if last.Completed.IsZero() {
 		t.Errorf("the export of %s has not ended", node)
+	}
+}
+
+// TestStepsOfAnotherRun: two runs on a daemon that build the same at the same
+// time, from directories of their own, tell each of their own steps alone.
+func TestStepsOfAnotherRun(t *testing.T) {
+	var runs errgroup.Group
+	recorders := []*recorder{{}, {}}
+	for i, r := range recorders {
+		dir := withBusybox(t, files(t, t.TempDir(), map[string]string{"Dockerfile": strings.Repeat("\n", i) + busyboxLines + "RUN sleep 1; echo " + t.Name() + " > /f\n"}))
+		s := &session{dir: dir, sink: r, conn: dial(t, ""), targets: []*config.Target{{Name: "app", Outputs: []config.Export{{Type: "oci", Dest: "out.tar"}}}}}
+		runs.Go(func() error {
+			_, err := s.run(t, t.Context())
+			return err
+		})
+	}
+	if err := runs.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range recorders {
+		told := map[string]string{}
+		for _, e := range r.of(exec.VertexKind) {
+			if v := e.Vertex; e.Node == "app" && !v.Internal && strings.Contains(v.Name, "] ") {
+				if d, ok := told[v.Name]; ok && d != v.Digest {
+					t.Errorf("run %d tells of %s twice", i, v.Name)
+				}
+				told[v.Name] = v.Digest
+			}
+		}
+		if want := 1 + strings.Count(busyboxLines, "COPY"); len(told) != want {
+			t.Errorf("run %d tells of %d steps, want %d: %v", i, len(told), want, told)
+		}
 	}
 }
 
