@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -15,17 +14,10 @@ import (
 // find returns the entries that text stands for: the one of that name, those
 // of a digest under any name, or those of an ID or its beginning.
 func (l *imageList) find(text string) ([]storedImage, error) {
-	if _, err := digest.Parse(text); err != nil {
-		if full, err := store.Normalize(text); err == nil {
-			if i := slices.IndexFunc(l.images, func(im storedImage) bool { return im.Name == full }); i >= 0 {
-				return l.images[i : i+1], nil
-			}
-		}
-	}
-	if found := l.byDigest(text); len(found) > 0 {
+	found := l.named(text)
+	if len(found) > 0 {
 		return found, nil
 	}
-	var found []storedImage
 	for _, im := range l.images {
 		if !im.HasID(im.facts, text) {
 			continue
@@ -41,13 +33,25 @@ func (l *imageList) find(text string) ([]storedImage, error) {
 	return found, nil
 }
 
-// findBuilt is find, and where nothing is called text, the entries of the
-// image that a target of that name last built.
+// named returns the entries of a name or a digest.
+func (l *imageList) named(text string) []storedImage {
+	if _, err := digest.Parse(text); err != nil {
+		if full, err := store.Normalize(text); err == nil {
+			if i := slices.IndexFunc(l.images, func(im storedImage) bool { return im.Name == full }); i >= 0 {
+				return l.images[i : i+1]
+			}
+		}
+	}
+	return l.byDigest(text)
+}
+
+// findBuilt is find, and where nothing has the name text, the entries of the
+// image that a target of that name last built. IDs come last, as a target may
+// be called as one begins.
 func (a *app) findBuilt(ctx context.Context, l *imageList, text string) ([]storedImage, error) {
-	found, notFound := l.find(text)
-	var e *exitError
-	if l.store == nil || !errors.As(notFound, &e) || e.code != codeFailed {
-		return found, notFound
+	found := l.named(text)
+	if l.store == nil || len(found) > 0 {
+		return l.find(text)
 	}
 	r := &image.Resolver{Store: l.store, Definition: func() string { return a.hereDefined().place }}
 	defer r.Close()
@@ -61,7 +65,7 @@ func (a *app) findBuilt(ctx context.Context, l *imageList, text string) ([]store
 		}
 	}
 	if len(found) == 0 {
-		return nil, notFound
+		return l.find(text)
 	}
 	return found, nil
 }

@@ -25,6 +25,7 @@ import (
 // A Resolver finds images by what users write:
 //
 //	api                          api:latest of the store, else what the target api last built
+//	                             (also where an ID begins so: feed, cafe)
 //	example.com/api:1            of the store, else, as it names one, of that registry
 //	sha256:…, 3f2a9c             of the store, by digest or the beginning of an ID
 //	store://api:1                of the store and nowhere else
@@ -211,7 +212,7 @@ func (r *Resolver) named(ctx context.Context, text string) ([]*Image, error) {
 	}
 	var missing *NotFoundError
 	isRef := errors.As(err, &missing)
-	for _, find := range []func(context.Context, string) (*Image, error){r.ofID, r.Built} {
+	for _, find := range []func(context.Context, string) (*Image, error){r.Built, r.ofID} {
 		if i, err := find(ctx, text); i != nil || err != nil {
 			return one(i, err)
 		}

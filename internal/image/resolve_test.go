@@ -95,6 +95,23 @@ func TestFindEverywhere(t *testing.T) {
 	}
 }
 
+// A target's name is that, also where an image's ID begins with the same
+// letters.
+func TestTargetsBeforeIDs(t *testing.T) {
+	f, g := single(t, map[string]string{"app": "1"}), single(t, map[string]string{"app": "2"})
+	r := newResolver(t)
+	f.put(t, r.Store, "app:1")
+	word := f.desc.Digest.Encoded()[:6]
+	if i := mustFind(t, r, word); i.Desc.Digest != f.desc.Digest {
+		t.Errorf("%s is %s", word, i.Desc.Digest)
+	}
+	g.desc.Annotations = map[string]string{store.AnnotationTarget: word}
+	g.put(t, r.Store, "app:2")
+	if i := mustFind(t, r, word); i.Desc.Digest != g.desc.Digest || i.Target != word {
+		t.Errorf("%s is %s, of target %q", word, i.Desc.Digest, i.Target)
+	}
+}
+
 // The statement of an attestation may be larger than a manifest.
 func TestLargeStatement(t *testing.T) {
 	f := single(t, nil)
