@@ -87,6 +87,7 @@ type Override struct {
 type Config struct {
 	Targets   []*Target   // instances, in the order of declaration
 	Groups    []*Group    // in the order of declaration; those of matrices and variants among them
+	Shadowed  []*Group    // of matrices, whose names declared groups have; bake lists them, but they cannot be asked for
 	Variables []*Variable // nil if all files are Compose files, which declare none
 	Functions []*Function
 	Files     map[string]*hcl.File // by name, for snippets

@@ -124,9 +124,9 @@ func (ev *evaluator) groupDescription(g *groupDecl) bool {
 
 // allGroups returns the groups, declared and generated, in the order of
 // declaration; one that holds the instances of a target stands where the
-// target is declared.
-func (ev *evaluator) allGroups(e *expander) []*Group {
-	var out []*Group
+// target is declared. Beside them it returns those generated ones whose names
+// declared ones have.
+func (ev *evaluator) allGroups(e *expander) (out, shadowed []*Group) {
 	if c := ev.mod.composed; c != nil && c.Group != nil && ev.groups[c.Group.Name].composed != nil {
 		out = append(out, c.Group)
 	}
@@ -142,9 +142,15 @@ func (ev *evaluator) allGroups(e *expander) []*Group {
 		}
 	}
 	for _, l := range e.labels {
-		out = append(out, ev.generated(l)...)
+		for _, g := range ev.generated(l) {
+			if ev.groups[g.Name] != nil {
+				shadowed = append(shadowed, g)
+			} else {
+				out = append(out, g)
+			}
+		}
 	}
-	return out
+	return out, shadowed
 }
 
 // generated returns the groups that hold the instances of a target.
@@ -159,10 +165,10 @@ func (ev *evaluator) generated(l *label) []*Group {
 		out = append(out, g)
 	}
 	if names := l.names.list; len(names) > 1 || len(names) == 1 && names[0] != l.name {
-		if real := ev.groups[l.name]; real == nil {
-			add(l.name, names)
-		} else if l.flavor != nil {
+		if real := ev.groups[l.name]; real != nil && l.flavor != nil {
 			ev.taken(l, l.name, "group", real.place())
+		} else {
+			add(l.name, names)
 		}
 	}
 	if l.flavor == nil {

@@ -104,7 +104,7 @@ func (ev *evaluator) config(e *expander) *Config {
 			ev.variable(a.name)
 		}
 	}
-	cfg.Groups = ev.allGroups(e)
+	cfg.Groups, cfg.Shadowed = ev.allGroups(e)
 	for _, g := range cfg.Groups {
 		if cfg.groups[g.Name] == nil {
 			cfg.groups[g.Name] = g

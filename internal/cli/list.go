@@ -97,7 +97,7 @@ func targetRows(cfg *config.Config) []listedTarget {
 	for _, t := range cfg.Targets {
 		rows = append(rows, listedTarget{Name: t.Name, Description: t.Listed})
 	}
-	for _, g := range cfg.Groups {
+	for _, g := range slices.Concat(cfg.Groups, cfg.Shadowed) {
 		rows = append(rows, listedTarget{Name: g.Name, Description: groupLine(g), Group: true})
 	}
 	slices.SortFunc(rows, func(a, b listedTarget) int { return strings.Compare(a.Name, b.Name) })
