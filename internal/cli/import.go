@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
 	"github.com/kilnbuild/kiln/internal/image"
@@ -93,9 +94,20 @@ func (a *app) importAll(ctx context.Context, r *image.Resolver, m *moving, o imp
 				return usagef("--name: %w", err)
 			}
 		}
+		before := map[string]digest.Digest{}
+		for _, n := range i.Names {
+			if was, err := r.Store.Resolve(ctx, n); err == nil {
+				before[n] = was.Digest
+			}
+		}
 		desc, err := image.Import(ctx, i, r.Store, i.Names, m.event)
 		if err != nil {
 			return err
+		}
+		for _, n := range i.Names {
+			if was := before[n]; was != "" && was != desc.Digest {
+				m.note("note: %s was another image before, %s", image.Familiar(n), was)
+			}
 		}
 		names := i.Names
 		if len(names) == 0 {
