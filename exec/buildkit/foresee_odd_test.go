@@ -1,6 +1,7 @@
 package buildkit_test
 
 import (
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -27,6 +28,19 @@ func oddTree(t *testing.T) string {
 		if err := os.Symlink(to, filepath.Join(dir, link)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	short, err := os.MkdirTemp("", "kiln-") // a socket's path has to be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(short) })
+	listener, err := net.Listen("unix", filepath.Join(short, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	if err := os.Rename(filepath.Join(short, "s"), filepath.Join(dir, "socket")); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }
@@ -61,6 +75,7 @@ func TestForeseeOddDockerfiles(t *testing.T) {
 		{"blanks and brackets", "FROM scratch\nCOPY [\"with space/f 1\", \"/x\"]\nCOPY brack[[]et].txt /\n", "", "brack[et].txt with_space/f_1", ""},
 		{"paths written oddly", "FROM scratch\nCOPY ./../a.txt /\nCOPY /dir/sub/ /d/\nCOPY dir/../b.txt /\n", "", "a.txt b.txt dir/sub/w.md dir/sub/z", ""},
 		{"everything", "FROM scratch\nCOPY ./ /\n", "", everything, ""},
+		{"socket", "FROM scratch\nCOPY socket /\n", "", "socket", ""},
 		{"arguments", "ARG D=dir\nFROM scratch\nARG D\nENV E=sub F=${D}\nARG G=${F}/x\nCOPY $D/${E:-other}/z ${G} /\nCOPY ${D%r}r/y /\n", "", "dir/sub/z dir/x dir/y", ""},
 		{"modes", "FROM scratch\nCOPY --link --chmod=600 --chown=1:2 a.txt /\n", "", "a.txt", ""},
 		{"mounts", busyboxLines + "RUN --mount=source=dir,target=/m --mount=type=bind,from=named,source=deep,target=/n true\n", "", "busybox dir/sub/w.md dir/sub/z dir/x dir/y named/deep/er/f", ""},
