@@ -165,7 +165,9 @@ func (e *expander) add(l *label, b *block, name, variant string, s *scope) {
 			"Target %q, an instance of target %q, has the name of a target at %s. Rename one of them.", name, l.name, at(t.rng))
 		return
 	}
-	l.names.add(name)
+	if !b.composed() || variant != "" { // a service stays out of the group of a matrix of its name, as in bake
+		l.names.add(name)
+	}
 	t.own = append(t.own, layer{b, s})
 }
 
