@@ -1,9 +1,8 @@
 package cli
 
 import (
-	"bufio"
+	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -338,7 +337,7 @@ func (a *app) lacking(allow []string, targets []*config.Target, d *definition) (
 
 // ask tells the user which privileges are missing and how to grant them, and
 // asks for them where someone is there to answer. A nil error is a yes.
-func (a *app) ask(lacking []need, interactive bool) error {
+func (a *app) ask(ctx context.Context, lacking []need, interactive bool) error {
 	if !interactive {
 		return usagef("additional privileges requested: pass %s", strings.Join(flagsFor(lacking), " "))
 	}
@@ -346,16 +345,11 @@ func (a *app) ask(lacking []need, interactive bool) error {
 	if !isTerminal(a.In) {
 		return usagef("additional privileges requested; see the flags above")
 	}
-	fmt.Fprint(a.Err, "Do you want to grant them and go on? [y/N] ")
-	line, err := bufio.NewReader(a.In).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return usagef("read the answer: %w", err)
+	yes, err := a.agreed(ctx, "Do you want to grant them and go on?")
+	if err == nil && !yes {
+		err = usagef("additional privileges refused")
 	}
-	switch strings.ToLower(strings.TrimSpace(line)) {
-	case "y", "yes":
-		return nil
-	}
-	return usagef("additional privileges refused")
+	return err
 }
 
 func (a *app) explain(lacking []need) {

@@ -145,7 +145,7 @@ alone stays within its limit by itself (KILN_ENGINE_CACHE).`,
 				return err
 			}
 			if !force {
-				if err := a.confirm("Remove what is in the build cache?", "nothing was removed", "--force removes without a question"); err != nil {
+				if err := a.confirm(c.Context(), "Remove what is in the build cache?", "nothing was removed", "--force removes without a question"); err != nil {
 					return err
 				}
 			}

@@ -95,7 +95,7 @@ func (a *app) init(ctx context.Context, o initOptions, dir string) error {
 	fmt.Fprintf(a.Err, "%s\n", r.Text)
 	a.notes(r.Notes)
 	if !o.yes {
-		if err := a.confirm(fmt.Sprintf("Write this to %s?", shown), "nothing was written", "--yes writes the file, --print prints it"); err != nil {
+		if err := a.confirm(ctx, fmt.Sprintf("Write this to %s?", shown), "nothing was written", "--yes writes the file, --print prints it"); err != nil {
 			return err
 		}
 	}
@@ -114,20 +114,41 @@ func (a *app) notes(notes []string) {
 
 // confirm asks for a yes where someone is there to answer. Without one the
 // error says that nothing was done, and which flag does without an answer.
-func (a *app) confirm(question, nothing, remedy string) error {
+func (a *app) confirm(ctx context.Context, question, nothing, remedy string) error {
 	if !isTerminal(a.In) {
 		return usagef("%s, for there is nobody to ask: %s", nothing, remedy)
 	}
+	yes, err := a.agreed(ctx, question)
+	if err == nil && !yes {
+		err = usagef("%s", nothing)
+	}
+	return err
+}
+
+// agreed asks a question and reads whether the answer is yes. The error is
+// that of reading, or says that ctx ended first.
+func (a *app) agreed(ctx context.Context, question string) (bool, error) {
 	fmt.Fprint(a.Err, question+" [y/N] ")
-	line, err := bufio.NewReader(a.In).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return usagef("read the answer: %w", err)
+	type answer struct {
+		line string
+		err  error
 	}
-	switch strings.ToLower(strings.TrimSpace(line)) {
-	case "y", "yes":
-		return nil
+	read := make(chan answer, 1)
+	go func() { // what reads a terminal ends with the process, or with the line
+		line, err := bufio.NewReader(a.In).ReadString('\n')
+		read <- answer{line, err}
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(a.Err)
+		return false, usagef("interrupted")
+	case got := <-read:
+		if got.err != nil && !errors.Is(got.err, io.EOF) {
+			return false, usagef("read the answer: %w", got.err)
+		}
+		line := strings.ToLower(strings.TrimSpace(got.line))
+		return line == "y" || line == "yes", nil
 	}
-	return usagef("%s", nothing)
 }
 
 // writeNew writes a file that must not be there, whole or not at all. Link is

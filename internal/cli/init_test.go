@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -170,4 +171,21 @@ func madeUp(t *testing.T) []printing {
 			"b*d/build.hcl":         "target \"star\" {}\n",
 		}),
 	})
+}
+
+// A question ends when the run is interrupted, though nobody answers.
+func TestAQuestionIsInterrupted(t *testing.T) {
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	defer out.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var asked strings.Builder
+	a := &app{Streams: Streams{In: in, Err: &asked}}
+	if yes, err := a.agreed(ctx, "Go on?"); yes || err == nil || err.Error() != "interrupted" || asked.String() != "Go on? [y/N] \n" {
+		t.Errorf("got %v, %v, asked %q", yes, err, asked.String())
+	}
 }

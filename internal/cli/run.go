@@ -23,7 +23,7 @@ func (a *app) run(ctx context.Context, o buildOptions, p *plan) error {
 	if err := cmp.Or(checkOutputFile("--metadata-file", o.metadataFile), o.reportFlags.check(), p.checkStdout(p)); err != nil {
 		return err
 	}
-	if err := a.permit(o, p); err != nil {
+	if err := a.permit(ctx, o, p); err != nil {
 		return err
 	}
 	if hasDocker(p.builders) { // what it can do decides what there is to tell
@@ -61,13 +61,13 @@ func (a *app) connectOnce(ctx context.Context, p *plan) (err error) {
 }
 
 // permit compares what the plan needs with what --allow grants.
-func (a *app) permit(o buildOptions, p *plan) error {
+func (a *app) permit(ctx context.Context, o buildOptions, p *plan) error {
 	lacking, err := a.lacking(o.allow, targetsOf(p.graph), p.definition)
 	if err != nil {
 		return err
 	}
 	if len(lacking) > 0 {
-		if err := a.ask(lacking, p.display != progress.RawJSON && p.display != progress.JSON); err != nil {
+		if err := a.ask(ctx, lacking, p.display != progress.RawJSON && p.display != progress.JSON); err != nil {
 			return err
 		}
 	}
