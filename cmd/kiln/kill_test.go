@@ -173,7 +173,7 @@ func TestInterruptTwice(t *testing.T) {
 		}
 		time.Sleep(30 * time.Millisecond)
 	}
-	r.ends(2 * time.Second)
+	r.ends(20 * time.Second)
 	s.nothingExported()
 	s.works()
 }
@@ -184,7 +184,7 @@ func TestKillKiln(t *testing.T) {
 	if err := r.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	r.ends(5 * time.Second)
+	r.ends(20 * time.Second)
 	s.works()
 	s.run("kiln engine stop --force")
 	if left := mounts(t, s.stateDir()); len(left) > 0 {
@@ -198,7 +198,7 @@ func TestKillEngine(t *testing.T) {
 	if err := syscall.Kill(s.enginePID(), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if code := r.ends(5 * time.Second); code != 3 {
+	if code := r.ends(20 * time.Second); code != 3 {
 		t.Errorf("exit code %d, want 3", code)
 	}
 	if !strings.Contains(r.text(), "daemon was lost") {
