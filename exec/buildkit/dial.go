@@ -131,6 +131,7 @@ func (c *Conn) hello(ctx context.Context) error {
 		return errors.New("the daemon answers, but has no worker to build with. Its log says why; often it has no runc")
 	}
 	if c.docker != nil {
+		c.docker.HostGateway = c.workers[0].Labels[hostGatewayLabel]
 		return c.docker.ask(ctx, c.client)
 	}
 	return nil

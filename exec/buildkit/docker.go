@@ -43,6 +43,9 @@ type Docker struct {
 	// Push sends an image of the engine's own store to its registry, and
 	// returns its digest there.
 	Push func(ctx context.Context, ref string, login RegistryLogin) (digest string, err error)
+	// HostGateway is the address by which steps reach the engine's machine; ""
+	// if it tells of none. Dial sets it.
+	HostGateway string
 	// Caps are the IDs of what the daemon's LLB can say, sorted. Dial sets them.
 	Caps []string
 }
@@ -81,6 +84,18 @@ func (d *Docker) ask(ctx context.Context, c *client.Client) error {
 		return nil, nil
 	}, nil)
 	return err
+}
+
+// hostGatewayLabel is where a Docker Engine's worker tells its host gateway.
+const hostGatewayLabel = "org.mobyproject.buildkit.worker.moby.host-gateway-ip"
+
+// gateway is what "host-gateway" means in extra-hosts; "" outside of a Docker
+// Engine, and in one that tells of none.
+func (d *Docker) gateway() string {
+	if d == nil {
+		return ""
+	}
+	return d.HostGateway
 }
 
 // dockerCaps are the capabilities that engines are asked about.

@@ -89,3 +89,16 @@ func exportText(e buildkit.Export) string {
 	slices.Sort(words[1:])
 	return strings.Join(words, " ")
 }
+
+// TestHostGateway: the name that Docker has for its machine is its address, in
+// an engine that tells of it.
+func TestHostGateway(t *testing.T) {
+	target := &config.Target{Name: "app", ExtraHosts: kv("host.docker.internal", "host-gateway")}
+	req, diags := buildkit.Lower(target, buildkit.LowerOptions{Docker: &buildkit.Docker{Version: "29.0.0", HostGateway: "172.17.0.1"}})
+	if diags.HasErrors() || req.Attrs["add-hosts"] != "host.docker.internal=172.17.0.1" {
+		t.Errorf("%+v, %v", req, diags)
+	}
+	if req, diags = buildkit.Lower(target, buildkit.LowerOptions{Docker: &buildkit.Docker{Version: "20.10.24"}}); !diags.HasErrors() {
+		t.Errorf("an engine that tells of no gateway has %+v", req)
+	}
+}

@@ -76,10 +76,13 @@ func (l *lowering) extraHosts() string {
 	for _, h := range l.t.ExtraHosts {
 		for addr := range strings.SplitSeq(h.Value, ",") {
 			addr = strings.TrimSpace(addr)
+			if gateway := l.o.Docker.gateway(); addr == "host-gateway" && gateway != "" {
+				addr = gateway
+			}
 			bare := strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]")
 			switch {
 			case addr == "host-gateway":
-				l.wrong("extra-hosts", "Unsupported host address", "host %q: %q has a meaning for the Docker Engine only. Write the address itself.", h.Key, addr)
+				l.wrong("extra-hosts", "Unsupported host address", "host %q: %q has a meaning for newer Docker Engines only (--builder docker). Write the address itself.", h.Key, addr)
 			case net.ParseIP(bare) == nil:
 				l.wrong("extra-hosts", "Invalid host address", "host %q: %q is not an IP address.", h.Key, addr)
 			default:
