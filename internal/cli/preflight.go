@@ -197,7 +197,7 @@ func (a *app) secretsOf(t *config.Target) hcl.Diagnostics {
 	}
 	for _, s := range t.Secrets {
 		if path := a.secretFile(s); path != "" && !isFile(a.path(path)) {
-			add("secret", "Missing secret", "Secret %q of target %q is the file %q, which does not exist. Make it, or give env = NAME to take it from the environment.", s.ID, t.Name, path)
+			add("secret", "Missing secret", "Secret %q of target %q is the file %q, which %s. Make it, or give env = NAME to take it from the environment.", s.ID, t.Name, path, absence(a.path(path)))
 		}
 		if s.Env != "" && a.env[s.Env] == "" { // no mistake: a step may do without it
 			add("secret", "Secret without a value", "Secret %q of target %q is the environment variable %s, which is not set or empty. Steps that do not require it do without it.", s.ID, t.Name, s.Env)
@@ -215,6 +215,14 @@ func (a *app) secretsOf(t *config.Target) hcl.Diagnostics {
 		}
 	}
 	return diags
+}
+
+// absence says why there is no file at path.
+func absence(path string) string {
+	if isDir(path) {
+		return "is a directory"
+	}
+	return "does not exist"
 }
 
 // policiesOf says which source policies of t cannot be enforced.
