@@ -50,9 +50,9 @@ targets: syntax, names, values, cycles, that the directories and Dockerfiles
 that targets name are there; what is most likely a mistake in the build files;
 and BuildKit's own checks of every Dockerfile. No builder is needed.
 
-An error is what kiln build --print refuses. What it takes and a build would
-refuse, as a missing Dockerfile or a tag that is none, is a warning: it may be
-otherwise where it is built. In CI, --strict=would-fail fails for such
+An error is what kiln build --print refuses, and a Dockerfile that cannot be
+read. What else a build would refuse, as a missing Dockerfile or a tag that is
+none, is a warning: it may be otherwise where it is built. In CI, --strict=would-fail fails for such
 warnings, and --strict for all.
 
 Each rule has a name: --rules lists them, --rules=NAME explains one. A comment
@@ -63,8 +63,8 @@ turns it off for the line, or the block or attribute that begins there:
 kiln:ignore-file turns it off for a file, kiln:disable in a build file and
 --disable for all. In a Dockerfile BuildKit's # check=skip=NAME works too.
 
-Exit codes: 0 done, and with --strict nothing that it fails for; 1 there is
-something; 2 errors.`,
+Exit codes: 0 done; 1 a Dockerfile that cannot be read, or something that
+--strict fails for; 2 what --print refuses.`,
 		Example: "  kiln check\n  kiln check --strict=would-fail --format=github\n  kiln check --rules=unused-argument",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -128,7 +128,7 @@ type found struct {
 // verdict is the error that the exit code comes of.
 func (f *found) verdict(strict string) error {
 	bad := slices.ContainsFunc(f.Problems, func(p lint.Problem) bool {
-		return strict == strictAll && p.Severity == hcl.DiagWarning || strict == strictWouldFail && p.WouldFail
+		return p.Severity == hcl.DiagError || strict == strictAll && p.Severity == hcl.DiagWarning || strict == strictWouldFail && p.WouldFail
 	})
 	switch {
 	case f.broken:

@@ -29,16 +29,22 @@ func (p *pass) findings() {
 				continue
 			}
 			seen[k] = true
-			p.out = append(p.out, finding(f, at, extra))
+			p.out = append(p.out, finding(f, at, extra, len(x.Text.Stages) == 0))
 		}
 	}
 }
 
-func finding(f buildkit.Finding, at hcl.Range, extra string) Problem {
+// finding makes a problem of a finding. In a Dockerfile that cannot be read
+// that is an error: no variable and no machine makes it another.
+func finding(f buildkit.Finding, at hcl.Range, extra string, unreadable bool) Problem {
 	text := strings.TrimSuffix(f.Detail, ".") + "."
 	if f.Rule == "" {
+		severity := hcl.DiagWarning
+		if unreadable {
+			severity = hcl.DiagError
+		}
 		return Problem{Rule: DockerfileRule, WouldFail: true, Diagnostic: &hcl.Diagnostic{
-			Severity: hcl.DiagWarning, Summary: Spoken(DockerfileRule), Detail: strings.ToUpper(text[:1]) + text[1:] + extra, Subject: &at,
+			Severity: severity, Summary: Spoken(DockerfileRule), Detail: strings.ToUpper(text[:1]) + text[1:] + extra, Subject: &at,
 		}}
 	}
 	return Problem{Rule: f.Rule, Doc: f.Doc, Diagnostic: &hcl.Diagnostic{

@@ -245,7 +245,7 @@ BROKEN
 build.hcl:4:14 warning! unknown-stage: target of target "w" names the stage "b", but Dockerfile has a.
 Dockerfile:1:1 warning StageNameCasing: Stage name 'A' should be lowercase.
 Dockerfile:2:1 warning MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label.
-bad:2:1 warning! dockerfile-error: Dockerfile parse error on line 2: unknown instruction: BROKEN.`},
+bad:2:1 error! dockerfile-error: Dockerfile parse error on line 2: unknown instruction: BROKEN.`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := strings.Split(strings.TrimSpace(shown(Run(subject(t, tt.files), nil, nil))), "\n")

@@ -91,12 +91,12 @@ They are explained at <https://docs.docker.com/reference/build-checks/>. As base
 tells only of stages that begin with scratch.
 
 Warnings that every command tells can be turned off in a check as well: `)
-	b.WriteString("`" + strings.Join(told, "`, `") + "`.\n\nWhat `--print` takes and a build would refuse has the severity warning, under these names:\n`")
+	b.WriteString("`" + strings.Join(told, "`, `") + "`.\n\nWhat `--print` takes and a build would refuse has the severity warning, or error where a Dockerfile cannot be read, under these names:\n`")
 	b.WriteString(strings.Join(refused, "`,\n`") + "`.\n")
 	b.WriteString(`
 ## Severities
 
-An error is what ` + "`kiln build --print`" + ` refuses, whatever it is asked for; it fails the check (exit code 2). Everything else is a warning, also
+An error is what ` + "`kiln build --print`" + ` refuses, whatever it is asked for (exit code 2), or a Dockerfile that is there and cannot be read (exit code 1). Everything else is a warning, also
 where a build would fail: a variable may have its value, and a file may be there, where it is built. A note is worth a look, and most likely meant
 so; it fails nothing.
 
