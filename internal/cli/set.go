@@ -130,7 +130,7 @@ func (s *shortFlags) overrides() ([]config.Override, error) {
 	if err != nil {
 		return nil, err
 	}
-	if call.method != "" {
+	if call.overrides {
 		add("--call="+s.call, "call", call.method)
 	}
 	if s.setNoCache {
@@ -156,6 +156,7 @@ func (s *shortFlags) overrides() ([]config.Override, error) {
 // A callSpec is the value of --call.
 type callSpec struct {
 	method       string // for the frontend; "" is to build. "check" is "lint" to it
+	overrides    bool   // the method goes to all targets, also "" as bake has it where only a format is named
 	json         bool   // format=json
 	ignoreStatus bool   // the exit code does not tell what was found
 }
@@ -187,6 +188,7 @@ func parseCall(s string) (callSpec, error) {
 			return c, fmt.Errorf("--call %q: unknown key %q%s", s, key, didYouMean(key, []string{"format", "ignorestatus"}))
 		}
 	}
+	c.overrides = c.method != "build"
 	switch c.method {
 	case "check":
 		c.method = "lint"

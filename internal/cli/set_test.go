@@ -110,6 +110,8 @@ func TestShortFlags(t *testing.T) {
 		{"--sbom=false --provenance=0", "attest=type=sbom,disabled=true attest=type=provenance,disabled=true"},
 		{"--sbom= --provenance=", ""},
 		{"--call=build", ""},
+		{"--call=build,format=json", ""},
+		{"--call=format=json", "call="},
 		{"--check", "call=lint"},
 		{"--check=false", ""},
 		{"--call=check,format=json,ignorestatus=true", "call=lint"},
@@ -147,7 +149,7 @@ func TestShortFlags(t *testing.T) {
 
 func TestParseCall(t *testing.T) {
 	got, err := parseCall("check,format=json,ignorestatus=1")
-	if want := (callSpec{"lint", true, true}); got != want || err != nil {
+	if want := (callSpec{"lint", true, true, true}); got != want || err != nil {
 		t.Errorf("%v %v", got, err)
 	}
 	if got, err := parseCall(""); got != (callSpec{}) || err != nil {
