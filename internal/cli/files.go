@@ -228,7 +228,7 @@ func (r *fileReader) read(by, name string) (config.File, error) {
 	}
 	path := strings.TrimPrefix(name, "cwd://")
 	if strings.Contains(path, "://") {
-		return config.File{}, fmt.Errorf("%s %s: this names a file; give the address of a remote definition as the first argument, without %s", by, name, by)
+		return config.File{}, fmt.Errorf("%s %s: this names a file; `kiln build` takes the address of a remote definition, as its first argument and without %s", by, name, by)
 	}
 	data, err := readFile(r.abs(path))
 	if err != nil {

@@ -126,7 +126,7 @@ func TestWhichFiles(t *testing.T) {
 		{"missing in the environment", "bake", "BUILDX_BAKE_FILE=nosuch.hcl", "BUILDX_BAKE_FILE nosuch.hcl: no such file"},
 		{"directory", "bake", "sub", "-f sub: is a directory; name the file in it, as in -f sub/build.hcl"},
 		{"directory without", "", "norepo", "-f norepo: is a directory, and there is no build file in it"},
-		{"address", "bake", "https://x.example/a.hcl", "give the address of a remote definition as the first argument"},
+		{"address", "bake", "https://x.example/a.hcl", "takes the address of a remote definition, as its first argument and without"},
 		{"only empty", "bake/void", "", "there is no build file: looked in " + filepath.Join(root, "bake/void") + " for build.hcl (there and in the directories above), compose.yaml"},
 		{"only empty -f", "bake", "void/docker-bake.hcl", "for void/docker-bake.hcl; write a build.hcl"},
 		{"not a bool", "bake", "BUILDX_BAKE_FILE_RELATIVE_PATHS=maybe", `BUILDX_BAKE_FILE_RELATIVE_PATHS is "maybe"; it must be true or false`},
