@@ -33,6 +33,7 @@ type answer struct {
 }
 
 func helperMain(mode string) int {
+	Quiet() // as kiln does: BuildKit's session may log at its end that it read what its Close made up
 	o, err := DefaultOptions(os.Getenv)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
