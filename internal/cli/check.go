@@ -52,8 +52,8 @@ and BuildKit's own checks of every Dockerfile. No builder is needed.
 
 An error is what kiln build --print refuses, and a Dockerfile that cannot be
 read. What else a build would refuse, as a missing Dockerfile or a tag that is
-none, is a warning: it may be otherwise where it is built. In CI, --strict=would-fail fails for such
-warnings, and --strict for all.
+none, is a warning: it may be otherwise where it is built. In CI,
+--strict=would-fail fails for such warnings, and --strict for all.
 
 Each rule has a name: --rules lists them, --rules=NAME explains one. A comment
 turns it off for the line, or the block or attribute that begins there:

@@ -225,9 +225,12 @@ func (a *app) whole(d *definition, names []string) []string {
 // rootsOf returns the groups that are in no other, and the targets that are in
 // none and that nothing needs, of those names.
 func rootsOf(g *graph.Graph, cfg *config.Config, names []string) []string {
-	inside := map[string]bool{}
+	wanted, inside := map[string]bool{}, map[string]bool{}
+	for _, name := range names {
+		wanted[name] = true
+	}
 	var roots []string
-	groups := slices.DeleteFunc(slices.Clone(cfg.Groups), func(group *config.Group) bool { return !slices.Contains(names, group.Name) })
+	groups := slices.DeleteFunc(slices.Clone(cfg.Groups), func(group *config.Group) bool { return !wanted[group.Name] })
 	for _, group := range groups {
 		for _, m := range group.Members {
 			if m != group.Name {
