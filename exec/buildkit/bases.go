@@ -174,11 +174,11 @@ func (s *Solver) findStored(j *job) {
 			j.bases = map[string]string{}
 		}
 		j.bases[name] = desc.Digest.String()
-		note := fmt.Sprintf("FROM %s is the image of that name in kiln's store, %s; with pull = true or --pull it is the registry's\n", name, desc.Digest)
+		text := fmt.Sprintf("FROM %s is the image of that name in kiln's store, %s; with pull = true or --pull it is the registry's\n", name, desc.Digest)
 		if other := s.writer(j, base.Ref); other != "" {
-			note += fmt.Sprintf("This run's target %s writes that name later. To build on what it makes: contexts = { %q = %q }\n", other, name, "target:"+other)
+			text += fmt.Sprintf("This run's target %s writes that name later. To build on what it makes: contexts = { %q = %q }\n", other, name, "target:"+other)
 		}
-		j.notes = append(j.notes, note)
+		j.notes = append(j.notes, note{text: text})
 	}
 }
 
@@ -227,8 +227,11 @@ func isUseOf(full string) func(ref string) bool {
 	}
 }
 
-// warningNote begins those notes of a job that are warnings.
-const warningNote = "warning: "
+// A note is what a job has to tell of itself: lines, or a warning.
+type note struct {
+	text    string
+	warning bool
+}
 
 // checkStored notes which images of the store, of those that named contexts
 // say, are not for the platforms that they are read for: one without an index
@@ -258,7 +261,7 @@ func (s *Solver) checkStored(j *job) {
 			for _, p := range have {
 				there = append(there, platforms.Format(p))
 			}
-			j.notes = append(j.notes, warningNote+fmt.Sprintf("Context %q is an image of kiln's store for %s, and is read for %s", c.Name, strings.Join(there, ", "), strings.Join(lacks, ", ")))
+			j.notes = append(j.notes, note{warning: true, text: fmt.Sprintf("Context %q is an image of kiln's store for %s, and is read for %s", c.Name, strings.Join(there, ", "), strings.Join(lacks, ", "))})
 		}
 	}
 }
@@ -280,11 +283,11 @@ func (s *Solver) note(j *job) {
 	notes := j.notes
 	j.notes = nil
 	j.mu.Unlock()
-	for _, text := range notes {
-		if warning, ok := strings.CutPrefix(text, warningNote); ok {
-			s.router.warn(j.name, warning, gateway.WarnOpts{})
+	for _, n := range notes {
+		if n.warning {
+			s.router.warn(j.name, n.text, gateway.WarnOpts{})
 		} else {
-			s.router.say(j.name, text)
+			s.router.say(j.name, n.text)
 		}
 	}
 }

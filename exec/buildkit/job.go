@@ -47,7 +47,7 @@ type job struct {
 	syntax     string            // image of the frontend that the Dockerfile asks for
 	source     []byte            // the Dockerfile, if it is on this machine
 	checked    bool              // the image is compared with the registry's, see unchanged.go
-	notes      []string          // lines for its log
+	notes      []note            // for its log
 	bases      map[string]string // digests of images of kiln's store that it builds on, by the name of their context
 
 	policy *spb.Policy // what it may read; nil unless it has one of its own
