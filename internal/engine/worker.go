@@ -38,7 +38,7 @@ func newWorker(ctx context.Context, o Options, ociRuntime string, hosts docker.R
 	if rootless {
 		network.Mode = "host"
 	}
-	opt, err := runc.NewWorkerOpt(o.root(), snapshotter(o.root()), rootless, oci.ProcessSandbox, nil, nil,
+	opt, err := runc.NewWorkerOpt(o.root(), snapshotter(ctx, o.root()), rootless, oci.ProcessSandbox, nil, nil,
 		network, nil, ociRuntime, "", false, semaphore.NewWeighted(int64(steps(o))), "", "", nil)
 	if err != nil {
 		return nil, err
@@ -59,12 +59,18 @@ func steps(o Options) int {
 }
 
 // snapshotter is overlayfs where the kernel and the file system allow it.
-func snapshotter(root string) runc.SnapshotterFactory {
-	if err := overlayutils.Supported(root); err != nil {
-		return runc.SnapshotterFactory{Name: "native", New: native.NewSnapshotter}
-	}
-	return runc.SnapshotterFactory{Name: "overlayfs", New: func(dir string) (snapshots.Snapshotter, error) {
+func snapshotter(ctx context.Context, root string) runc.SnapshotterFactory {
+	name, open := "overlayfs", func(dir string) (snapshots.Snapshotter, error) {
 		return overlay.NewSnapshotter(dir, overlay.AsynchronousRemove)
+	}
+	if err := overlayutils.Supported(root); err != nil {
+		name, open = "native", native.NewSnapshotter
+	}
+	return runc.SnapshotterFactory{Name: name, New: func(dir string) (snapshots.Snapshotter, error) {
+		if err := mendSnapshots(ctx, dir); err != nil {
+			return nil, err
+		}
+		return open(dir)
 	}}
 }
 
