@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -31,12 +32,18 @@ type Streams struct {
 // Main runs the command that args name, without the program's own name, in
 // the environment given as "NAME=value" entries, and returns the exit code.
 func Main(ctx context.Context, args, environ []string, s Streams) int {
+	return mainAt(ctx, time.Now, args, environ, s)
+}
+
+// mainAt is Main by a clock of definitions.
+func mainAt(ctx context.Context, now func() time.Time, args, environ []string, s Streams) int {
 	engine.Quiet()
 	a, err := newApp(environ, s)
 	if err != nil {
 		fmt.Fprintln(s.Err, "ERROR:", err)
 		return codeUsage
 	}
+	a.now = now
 	a.args = args
 	root := rootCommand(a)
 	root.SetArgs(args)
@@ -47,7 +54,8 @@ func Main(ctx context.Context, args, environ []string, s Streams) int {
 type app struct {
 	Streams
 	env map[string]string
-	dir string // working directory, absolute
+	dir string           // working directory, absolute
+	now func() time.Time // of timestamp(); nil is time.Now
 
 	args []string // of the command line, as they were given
 

@@ -75,6 +75,7 @@ func (a *app) inputs(ctx context.Context, d definitionFlags, short []config.Over
 		Platform:  runtime.GOOS + "/" + runtime.GOARCH,
 		Epoch:     a.env["SOURCE_DATE_EPOCH"],
 		Home:      a.env["HOME"],
+		Now:       a.now,
 	}
 	if isTrue(a.env["BUILDX_BAKE_DISABLE_VARS_ENV_LOOKUP"]) {
 		in.Env = nil

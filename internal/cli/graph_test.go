@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kilnbuild/kiln/internal/picture"
 )
@@ -26,9 +27,12 @@ func (p printing) run(t *testing.T, command ...string) (code int, out, errOut st
 	t.Helper()
 	t.Chdir(p.dir)
 	var o, e bytes.Buffer
-	code = Main(context.Background(), append(command, p.args...), p.env, Streams{In: strings.NewReader(p.stdin), Out: &o, Err: &e})
+	code = mainAt(context.Background(), noon, append(command, p.args...), p.env, Streams{In: strings.NewReader(p.stdin), Out: &o, Err: &e})
 	return code, o.String(), e.String()
 }
+
+// noon is the clock of printings: two of one definition are alike.
+func noon() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) }
 
 // examples are the build files of this repository.
 func examples(t *testing.T) []printing {
