@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const contextDefinition = `
@@ -142,4 +146,59 @@ func (s *shell) oneLetter(t *testing.T, grown bool) {
 	if letters := len(bytes.TrimLeft(got, string(got[:min(1, len(got))]))); letters > 0 {
 		t.Errorf("the result has a file of two versions: %d bytes of %d are of another", letters, len(got))
 	}
+}
+
+// An engine that is killed while it is sent a context has files of two
+// versions: the next build is of what is there then, and takes nothing for
+// what it was before.
+func TestKillEngineWhileSending(t *testing.T) {
+	s := newShell(t)
+	s.write("build.hcl", contextDefinition)
+	if err := os.MkdirAll(filepath.Join(s.dir, "src"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"one\n", "two\n"} {
+		s.write("src/first", text)
+		s.write("src/last", "last\n")
+		if text == "two\n" {
+			s.killWhileSending("src/last", text)
+		}
+		out := s.run("rm -rf out; kiln build 2>&1")
+		if got, err := os.ReadFile(filepath.Join(s.dir, "out", "first")); err != nil || string(got) != text {
+			t.Errorf("the build has %q, want %q: %v\n%s", got, text, err, out)
+		}
+	}
+}
+
+// killWhileSending begins a build in which the named file is so long that the
+// engine gets no end of it, kills the engine when it has the file before with
+// that text, and makes the named one what it was.
+func (s *shell) killWhileSending(long, text string) {
+	s.t.Helper()
+	pid := s.enginePID()
+	was := s.read(long)
+	if err := os.Truncate(filepath.Join(s.dir, long), 1<<40); err != nil { // of no blocks
+		s.t.Fatal(err)
+	}
+	r := s.start("--progress=plain")
+	has := func() bool {
+		paths, _ := filepath.Glob(filepath.Join(s.stateDir(), "engine", "runc-*", "snapshots", "snapshots", "*", "fs", "first"))
+		return slices.ContainsFunc(paths, func(path string) bool {
+			got, err := os.ReadFile(path)
+			part, partErr := os.Stat(filepath.Join(filepath.Dir(path), "last"))
+			return err == nil && string(got) == text && partErr == nil && part.Size() > 1<<20
+		})
+	}
+	for end := time.Now().Add(time.Minute); !has(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("the engine is sent nothing:\n%s", r.text())
+		}
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		s.t.Fatal(err)
+	}
+	if code := r.ends(time.Minute); code != 3 {
+		s.t.Errorf("exit code %d, want 3:\n%s", code, r.text())
+	}
+	s.write(long, was)
 }

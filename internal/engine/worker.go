@@ -43,6 +43,9 @@ func newWorker(ctx context.Context, o Options, ociRuntime string, hosts docker.R
 	if err != nil {
 		return nil, err
 	}
+	if err := mendSources(ctx, opt.MetadataStore); err != nil {
+		return nil, err
+	}
 	opt.RegistryHosts = hosts
 	opt.BuildkitVersion = client.BuildkitVersion{Package: version.Package, Version: version.Version, Revision: version.Revision}
 	if opt.GCPolicy, err = gcPolicy(o); err != nil {
