@@ -86,8 +86,11 @@ func serve(ctx context.Context, o Options, lock *os.File, ready func()) error {
 	logrus.Infof("kiln engine %s (BuildKit %s, runtime %s, %s) on %s", o.Version, d.about.BuildKit, d.about.Runtime, d.about.Snapshots, o.socket())
 	served := make(chan error, 1)
 	go func() { served <- d.serve(l) }()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt) // who knows that it serves may end it
+	d.uses.open()
 	ready()
-	why := d.wait(ctx, served)
+	why := d.wait(ctx, served, signals)
 	logrus.Infof("kiln engine stops: %s", why)
 	l.Close() // removes the socket: who comes now starts another, which waits for the lock
 	defer os.Remove(recordPath(o))
@@ -95,9 +98,7 @@ func serve(ctx context.Context, o Options, lock *os.File, ready func()) error {
 }
 
 // wait returns when the daemon should end, with the reason.
-func (d *daemon) wait(ctx context.Context, served <-chan error) string {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+func (d *daemon) wait(ctx context.Context, served <-chan error, signals <-chan os.Signal) string {
 	go func() { // for as long as the process lives
 		for n := 0; ; n++ {
 			<-signals

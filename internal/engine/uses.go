@@ -20,13 +20,27 @@ type uses struct {
 	mu sync.Mutex // guards what follows
 
 	n       int
-	last    time.Time     // when n became 0
+	last    time.Time     // when n became 0, or since when somebody could have come
+	used    bool          // somebody came
 	refused bool          // nobody may attach any more
 	zero    chan struct{} // closed when n is 0 and refused is true
 }
 
 func newUses() *uses {
 	return &uses{failed: make(chan struct{}, 1), last: time.Now(), zero: make(chan struct{})}
+}
+
+// firstUse is how long a daemon waits at least for who started it: on a busy
+// machine that may come a while after it was told that the daemon serves.
+const firstUse = 20 * time.Second
+
+// open says that from now on somebody could come.
+func (u *uses) open() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.used {
+		u.last = time.Now()
+	}
 }
 
 // begin counts an attached kiln, unless the daemon is about to stop.
@@ -37,6 +51,7 @@ func (u *uses) begin() bool {
 		return false
 	}
 	u.n++
+	u.used = true
 	return true
 }
 
@@ -46,6 +61,7 @@ func (u *uses) add(n int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.n += n
+	u.used = true
 	if u.n == 0 {
 		u.last = time.Now()
 		u.tell()
@@ -84,6 +100,9 @@ func (u *uses) refuse() {
 func (u *uses) refuseIfIdle(idle time.Duration) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if !u.used {
+		idle = max(idle, firstUse)
+	}
 	if u.n > 0 || time.Since(u.last) < idle {
 		return false
 	}
