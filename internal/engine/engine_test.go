@@ -229,20 +229,28 @@ func solveUntilPrint(t *testing.T, c *client.Client, steps ...step) <-chan error
 	case <-printed:
 	case err := <-ended:
 		t.Fatalf("the build ended before it printed: %v", err)
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the build prints nothing")
 	}
 	return ended
 }
 
+// patience bounds each wait: far longer than any takes on a busy machine, and
+// short enough for a hang to be told by the test that hangs. Soon is for what
+// must not wait for one of the engine's own limits of time.
+const (
+	patience = time.Minute
+	soon     = 20 * time.Second
+)
+
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if is() {
 			return
 		}
 	}
-	t.Fatalf("%s: not within 20s", what)
+	t.Fatalf("%s: not within %s", what, patience)
 }
 
 func isGone(pid int) bool { return !isAlive(pid) }

@@ -116,10 +116,10 @@ func TestKilledEngineIsSucceeded(t *testing.T) {
 	}
 	select {
 	case <-e.Lost():
-	case <-time.After(5 * time.Second):
+	case <-time.After(soon):
 		t.Error("Lost is not closed")
 	}
-	if err := <-ended; err == nil || time.Since(killed) > 5*time.Second {
+	if err := <-ended; err == nil || time.Since(killed) > soon {
 		t.Errorf("the build ended with %v after %s", err, time.Since(killed))
 	}
 	if isGone(sleeper) {
@@ -382,7 +382,7 @@ func TestInProcessExcludesOthers(t *testing.T) {
 	if _, err := Connect(t.Context(), o); !errors.Is(err, ErrLocked) {
 		t.Errorf("Connect beside an engine in process: %v", err)
 	}
-	if d := time.Since(begin); d > 5*time.Second {
+	if d := time.Since(begin); d > soon { // not lockWait
 		t.Errorf("that took %s", d)
 	}
 	if s, err := Query(t.Context(), o); err != nil || !s.Running || !s.InProcess || os.Geteuid() == 0 && s.PID != other.Process.Pid {

@@ -46,7 +46,10 @@ func newUser(t *testing.T) *rootlessUser {
 	if os.Geteuid() == 0 {
 		u.name = "kiln-test-" + strconv.Itoa(os.Getpid())
 		mustRun(t, "useradd", "--no-create-home", "--home-dir", home, "--shell", "/bin/sh", u.name)
-		t.Cleanup(func() { mustRun(t, "userdel", u.name) })
+		t.Cleanup(func() {
+			eventually(t, "the user's processes end", func() bool { return !u.isAtWork(t) })
+			mustRun(t, "userdel", "--force", u.name) // also where nobody has taken note of their ends yet
+		})
 	}
 	me, err := osuser.Current()
 	if u.name != "" {
@@ -59,6 +62,23 @@ func newUser(t *testing.T) *rootlessUser {
 	u.uid, u.gid = number(t, me.Uid), number(t, me.Gid)
 	u.equip(t)
 	return u
+}
+
+// isAtWork reports whether a process of the user is alive.
+func (u *rootlessUser) isAtWork(t *testing.T) bool {
+	t.Helper()
+	for _, path := range globProc(t, "status") {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue // it ended
+		}
+		uid, _, _ := strings.Cut(field(string(b), "Uid"), "\t")
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err == nil && uid == strconv.Itoa(int(u.uid)) && isAlive(pid) {
+			return true
+		}
+	}
+	return false
 }
 
 func number(t *testing.T, s string) uint32 {
@@ -211,9 +231,19 @@ func TestRootless(t *testing.T) {
 		t.Errorf("in process: %v, %+v", err, in)
 	}
 	eventually(t, "the engine of that kiln ends", func() bool { return isGone(in.Status.PID) })
-	startHelper(t, u.kiln("sleep-in-process", u.path()))
+	other := startHelper(t, u.kiln("sleep-in-process", u.path()))
 	if a, err := ask(t, u.kiln("connect", u.path())); err != nil || !strings.Contains(a.Error, ErrLocked.Error()) {
 		t.Errorf("beside an engine in process: %v, %+v", err, a)
+	}
+	sleeper := findProcess(t, "/step", "sleep", "1m")
+	other.Process.Kill()
+	other.Wait()
+	eventually(t, "the engine of the killed kiln ends", func() bool {
+		s, err := Query(t.Context(), o)
+		return err == nil && !s.Running
+	})
+	if !isGone(sleeper) {
+		t.Errorf("the RUN process %d of the killed kiln lives on", sleeper)
 	}
 }
 
