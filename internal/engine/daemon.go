@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -67,6 +68,9 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 	}
 	if err := sweep(ctx, o.root(), ociRuntime); err != nil {
 		return nil, fmt.Errorf("clear away what an earlier engine left in %s: %w", o.root(), err)
+	}
+	if err := mendBegun(o.root()); err != nil {
+		return nil, err
 	}
 	if err := makeRoot(o); err != nil {
 		return nil, err
@@ -204,9 +208,19 @@ func (d *daemon) settle() {
 // bundles are the directories of running containers, as BuildKit's executor
 // lays them out: runc-SNAPSHOTTER/executor/ID.
 func bundles(root string) []string {
-	configs, _ := filepath.Glob(filepath.Join(root, "runc-*", "executor", "*", "config.json"))
+	configs := below(root, "runc-*/executor/*/config.json")
 	for i, c := range configs {
 		configs[i] = filepath.Dir(c)
 	}
 	return configs
+}
+
+// below lists what of dir's content a pattern matches, whatever is in the name
+// of dir.
+func below(dir, pattern string) []string {
+	paths, _ := fs.Glob(os.DirFS(dir), pattern) // the only error is a bad pattern
+	for i, p := range paths {
+		paths[i] = filepath.Join(dir, p)
+	}
+	return paths
 }

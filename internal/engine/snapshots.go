@@ -21,19 +21,15 @@ import (
 // could not be made; one that native had moved out of the way of a removal
 // that was never committed comes back. Nothing may use dir meanwhile.
 func mendSnapshots(ctx context.Context, dir string) error {
-	database := filepath.Join(dir, "metadata.db")
-	if _, err := os.Lstat(database); errors.Is(err, fs.ErrNotExist) {
-		return nil // the first start
-	}
-	known, err := snapshotNumbers(ctx, database)
-	if err != nil {
-		return err
-	}
 	all := filepath.Join(dir, "snapshots")
 	entries, err := os.ReadDir(all)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return nil // the first start
 	} else if err != nil {
+		return err
+	}
+	known, err := snapshotNumbers(ctx, filepath.Join(dir, "metadata.db"))
+	if err != nil {
 		return err
 	}
 	for _, e := range entries {

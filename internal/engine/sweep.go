@@ -20,8 +20,9 @@ import (
 )
 
 // Sweeping. An engine that was killed leaves RUN processes, mounts, and the
-// directories of its containers behind. Whoever holds the state directory's
-// lock may clear them away; there is then no engine that could need them.
+// directories and files of its containers behind. Whoever holds the state
+// directory's lock may clear them away; there is then no engine that could
+// need them.
 
 // sweep clears away what is left below root. The runtime forgets its
 // containers too; "" leaves that out. Where nothing is left it costs a
@@ -45,8 +46,8 @@ func sweep(ctx context.Context, root, ociRuntime string) error {
 	if err := unmountBelow(root); err != nil {
 		return err
 	}
-	for _, dir := range append(left, filepath.Join(root, "tmp")) {
-		if err := os.RemoveAll(dir); err != nil {
+	for _, path := range append(below(root, "runc-*/executor/*"), filepath.Join(root, "tmp")) {
+		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
 	}
