@@ -60,7 +60,7 @@ command -v apt-cache >/dev/null && command -v dpkg-deb >/dev/null || no_debian='
 if [ -z "$no_debian" ] && ! apt-cache show chromium-headless-shell 2>/dev/null | grep -q '^Filename:'; then
 	if [ "$(id -u)" != 0 ]; then
 		no_debian="the package lists know no chromium-headless-shell, and only root may fetch them: run 'sudo apt-get update'"
-	elif ! apt-get update -qq >/dev/null; then
+	elif ! apt-get update -qq -o Acquire::Retries=5 >/dev/null; then
 		no_debian='apt-get update failed: is the network there?'
 	elif ! apt-cache show chromium-headless-shell 2>/dev/null | grep -q '^Filename:'; then
 		no_debian='this Debian has no chromium-headless-shell'

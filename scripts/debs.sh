@@ -33,7 +33,7 @@ known() { apt-cache show "$@" >/dev/null 2>&1; }
 
 if ! known "$@"; then
 	[ "$(id -u)" = 0 ] || die "the package lists do not know all of: $*" "Run 'sudo apt-get update' and try again."
-	apt-get update -qq >/dev/null || die "apt-get update failed: is the network there?"
+	apt-get update -qq -o Acquire::Retries=5 >/dev/null || die "apt-get update failed: is the network there?"
 	known "$@" || die "Debian's package lists do not know all of: $*"
 fi
 
@@ -41,13 +41,24 @@ fi
 mkdir -p "$cache"
 work=$(mktemp -d "$cache/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 for deb in "$cache"/*.deb; do
 	[ -e "$deb" ] && ln "$deb" "$work/"
 done
 
 # Apt fetches as a user of its own where it can; it says so at length where it cannot.
-(cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$@" >/dev/null) ||
+fetch() (
+	cd "$work"
+	apt-get download -qq -o APT::Sandbox::User=root -o Acquire::Retries=5 "$@" >/dev/null 2>log
+)
+
+# Lists of some age name packages that the archive has replaced since.
+renew() { [ "$(id -u)" = 0 ] && apt-get update -qq -o Acquire::Retries=5 >/dev/null; }
+
+fetch "$@" || { renew && fetch "$@"; } || {
+	cat "$work/log" >&2
 	die "apt-get download failed for: $*"
+}
 
 for package in "$@"; do
 	deb=$(ls -t "$work/${package}_"*.deb | head -n 1)

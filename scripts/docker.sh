@@ -36,7 +36,7 @@ rm -f "$dest/none"
 command -v apt-cache >/dev/null && command -v dpkg-deb >/dev/null || none "this machine is not of the Debian family"
 if ! apt-cache show docker.io 2>/dev/null | grep -q '^Filename:'; then
 	[ "$(id -u)" = 0 ] || none "the package lists do not know docker.io, and only root may fetch them: run 'sudo apt-get update'"
-	apt-get update -qq >/dev/null || none "apt-get update failed: is the network there?"
+	apt-get update -qq -o Acquire::Retries=5 >/dev/null || none "apt-get update failed: is the network there?"
 	apt-cache show docker.io 2>/dev/null | grep -q '^Filename:' || none "this Debian has no package docker.io"
 fi
 

@@ -47,11 +47,12 @@ real() { xargs apt-cache show 2>/dev/null | sed -n 's/^Package: //p' | sort -u; 
 
 if ! apt-cache show python3 2>/dev/null | grep -q '^Filename:'; then
 	[ "$(id -u)" = 0 ] || die "there are no package lists" "Run 'sudo apt-get update' and try again."
-	apt-get update -qq >/dev/null || die "apt-get update failed: is the network there?"
+	apt-get update -qq -o Acquire::Retries=5 >/dev/null || die "apt-get update failed: is the network there?"
 fi
 
 work=$(mktemp -d "$dest/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
 
 # shellcheck disable=SC2046 # a list of names
 sh "$here/debs.sh" "$work/rootfs" $(closure python3 python3-pip-whl | grep -Ev "$unneeded" | real)

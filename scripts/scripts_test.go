@@ -66,6 +66,40 @@ func TestBusybox(t *testing.T) {
 	}
 }
 
+// Where the package lists are older than the archive they are fetched anew, by
+// root; a package that is not to be had is told of with what apt says.
+func TestDebsOldLists(t *testing.T) {
+	text, err := os.ReadFile("debs.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for user, ok := range map[string]bool{"0": true, "1000": false} {
+		root, bin := t.TempDir(), t.TempDir()
+		debs := write(t, filepath.Join(root, "scripts", "debs.sh"), string(text), 0o644) // its cache is beside it
+		write(t, filepath.Join(bin, "id"), "#!/bin/sh\necho "+user+"\n", 0o755)
+		write(t, filepath.Join(bin, "apt-cache"), "#!/bin/sh\n", 0o755)
+		write(t, filepath.Join(bin, "dpkg-deb"), "#!/bin/sh\ncp \"$2\" \"$3/unpacked\"\n", 0o755)
+		write(t, filepath.Join(bin, "apt-get"), `#!/bin/sh
+case $1 in
+update) : >"$LISTS" ;;
+*)
+	if [ ! -e "$LISTS" ]; then
+		echo '404 Not Found' >&2
+		exit 100
+	fi
+	echo new >thing_2_all.deb
+	;;
+esac
+`, 0o755)
+		dest := t.TempDir()
+		out, done := script(t, []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "LISTS=" + filepath.Join(root, "lists")}, debs, dest, "thing")
+		got, _ := os.ReadFile(filepath.Join(dest, "unpacked"))
+		if done != ok || ok && (out != "" || string(got) != "new\n") || !ok && !strings.Contains(out, "404 Not Found\ndebs: apt-get download failed for: thing\n") {
+			t.Errorf("user %s: success %v, said %q, unpacked %q", user, done, out, got)
+		}
+	}
+}
+
 // Without apt and without a busybox, it says what to install.
 func TestBusyboxSaysWhatToInstall(t *testing.T) {
 	path := tools(t, "sh", "dirname", "mkdir", "head", "grep")

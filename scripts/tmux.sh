@@ -63,7 +63,7 @@ command -v apt-cache >/dev/null && command -v dpkg-deb >/dev/null ||
 		"Install tmux, or name one with KILN_TMUX=/path/to/tmux."
 if ! apt-cache show tmux 2>/dev/null | grep -q '^Filename:'; then
 	[ "$(id -u)" = 0 ] || die "there is no tmux, and the package lists do not know it" "Run 'sudo apt-get update', or install tmux."
-	apt-get update -qq >/dev/null || die "apt-get update failed: is the network there?"
+	apt-get update -qq -o Acquire::Retries=5 >/dev/null || die "apt-get update failed: is the network there?"
 fi
 
 # Its libraries but for the C library, which is the machine's own, and the
