@@ -36,7 +36,10 @@ type indexFile struct {
 	path string
 	mu   sync.Mutex // guards last and from
 	last ocispec.Index
-	from os.FileInfo // the file that last was read from; nil if none was
+	// from is the file that last was read from. It is nil if none was, or if
+	// that was young: the next may have its number, its size and, within a tick
+	// of the system's clock, its time.
+	from os.FileInfo
 }
 
 // read returns the index as it is on disk. The caller must not change it.
@@ -59,7 +62,10 @@ func (f *indexFile) read() (ocispec.Index, error) {
 	if err := json.NewDecoder(file).Decode(&idx); err != nil {
 		return ocispec.Index{}, &damagedError{path: f.path, err: err}
 	}
-	f.last, f.from = idx, stat
+	f.last, f.from = idx, nil
+	if time.Since(stat.ModTime()) > clockSlack {
+		f.from = stat
+	}
 	return idx, nil
 }
 

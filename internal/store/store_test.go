@@ -241,6 +241,35 @@ func TestPutOfTheSameLeavesTheFile(t *testing.T) {
 	}
 }
 
+// Another process may replace the list twice within a tick of the clock: the
+// file has then the number, the size and the time of the one that was read.
+func TestYoungListIsReadAgain(t *testing.T) {
+	s := open(t)
+	a, b := mustImage(t, s, "a"), mustImage(t, s, "b")
+	mustPut(t, s, a, "app")
+	if got, err := s.Resolve(t.Context(), "app"); err != nil || got.Digest != a.Digest {
+		t.Fatalf("got %v, %v", got.Digest, err)
+	}
+	before, err := os.Stat(s.index.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(s.index.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.ReplaceAll(text, []byte(a.Digest.Encoded()), []byte(b.Digest.Encoded()))
+	if err := os.WriteFile(s.index.path, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(s.index.path, before.ModTime(), before.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Resolve(t.Context(), "app"); err != nil || got.Digest != b.Digest {
+		t.Errorf("got %v, %v, want what the other has put", got.Digest, err)
+	}
+}
+
 func TestPutVerifies(t *testing.T) {
 	blobOf := func(s *Store, d digest.Digest) string {
 		return filepath.Join(s.Dir(), "blobs", "sha256", d.Encoded())
