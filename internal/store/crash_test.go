@@ -10,6 +10,7 @@ import (
 	osexec "os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -101,20 +102,39 @@ func TestKilledWritersLeaveAWholeLayout(t *testing.T) {
 	t.Logf("%d images by %d killed processes", len(stored), rounds*writers)
 }
 
+// A saying is what a process has said. Its mark is closed when that begins.
+type saying struct {
+	said bytes.Buffer
+	once *sync.Once
+	mark chan struct{}
+}
+
+func (s *saying) Write(p []byte) (int, error) {
+	s.once.Do(func() { close(s.mark) })
+	return s.said.Write(p)
+}
+
 // killChildren runs processes until each is killed, and returns what they said
-// they had stored.
+// they had stored. The first is killed only after one of them has stored
+// something: on a busy machine they take a while to begin.
 func killChildren(t *testing.T, kind, dir string, round, writers int) map[string]string {
 	t.Helper()
 	var cmds []*osexec.Cmd
 	var outs, errs []*bytes.Buffer
+	once, atWork := new(sync.Once), make(chan struct{})
 	for i := range writers {
 		cmd := child(t, kind, dir, fmt.Sprintf("%s%d-%d", kind, round, i))
-		out, stderr := new(bytes.Buffer), new(bytes.Buffer)
+		out, stderr := &saying{once: once, mark: atWork}, new(bytes.Buffer)
 		cmd.Stdout, cmd.Stderr = out, stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		cmds, outs, errs = append(cmds, cmd), append(outs, out), append(errs, stderr)
+		cmds, outs, errs = append(cmds, cmd), append(outs, &out.said), append(errs, stderr)
+	}
+	select {
+	case <-atWork:
+	case <-time.After(2 * time.Minute):
+		t.Error("none of the processes has stored anything")
 	}
 	stored := make(map[string]string)
 	for i, cmd := range cmds {

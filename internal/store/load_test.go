@@ -96,8 +96,8 @@ func listUnderLoad(args []string) error {
 			return err
 		}
 		for d := range wrong { // any will do
-			if _, err := s.facts(descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: d}); err != nil && isListed(s, d) {
-				return fmt.Errorf("listed, and not whole: %w", err)
+			if err := s.alone(context.Background(), func() error { return listedWhole(s, d) }); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -128,9 +128,16 @@ func pushUnderLoad(dir string) error {
 	return nil
 }
 
-func isListed(s *Store, d digest.Digest) bool {
-	_, err := s.Resolve(context.Background(), d.String())
-	return err == nil
+// listedWhole is an error if an image is in the list and not whole. Nobody
+// changes the list meanwhile: else one that was removed could come again
+// between the two looks.
+func listedWhole(s *Store, d digest.Digest) error {
+	_, listed := s.Resolve(context.Background(), d.String())
+	_, err := s.facts(descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: d})
+	if listed == nil && err != nil {
+		return fmt.Errorf("listed, and not whole: %v", err) // not wrapped: it would be taken for the store's
+	}
+	return nil
 }
 
 // removeUnderLoad removes what may be removed, and collects garbage.

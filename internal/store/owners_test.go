@@ -3,6 +3,7 @@ package store
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -76,4 +77,5 @@ func TestAbandonedIngestsGoAtOnce(t *testing.T) {
 	if _, err := os.Stat(temp); !os.IsNotExist(err) {
 		t.Errorf("an index that was never renamed is left: %v", err)
 	}
+	runtime.KeepAlive(living) // what the collector frees is no owner any more
 }
