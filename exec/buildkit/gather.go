@@ -15,7 +15,7 @@ import (
 
 const (
 	mostGathered = 256 << 10             // bytes; who writes more waits
-	lastWords    = 50 * time.Millisecond // for what was written before Close
+	lastWords    = 50 * time.Millisecond // for what was written before Close; the daemon can do without
 )
 
 // gathering is dial with gathered connections.
@@ -25,7 +25,7 @@ func gathering(dial session.Dialer) session.Dialer {
 		if err != nil {
 			return nil, err
 		}
-		g := &gathered{Conn: c, ended: make(chan struct{})}
+		g := &gathered{Conn: c, patience: lastWords, ended: make(chan struct{})}
 		g.changed.L = &g.mu
 		go g.send()
 		return g, nil
@@ -36,8 +36,9 @@ func gathering(dial session.Dialer) session.Dialer {
 // own, which ends with Close, or when it cannot send.
 type gathered struct {
 	net.Conn
-	ended   chan struct{} // nothing more is sent
-	changed sync.Cond     // of the fields below
+	patience time.Duration // of Close
+	ended    chan struct{} // nothing more is sent
+	changed  sync.Cond     // of the fields below
 
 	// mu guards the fields below.
 	mu     sync.Mutex
@@ -96,7 +97,7 @@ func (g *gathered) Close() error {
 	g.mu.Unlock()
 	select {
 	case <-g.ended:
-	case <-time.After(lastWords):
+	case <-time.After(g.patience):
 	}
 	return g.Conn.Close()
 }

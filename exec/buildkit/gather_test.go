@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 )
 
 // TestGathered writes in small pieces to a slow reader: all arrives, in order
@@ -18,6 +19,7 @@ func TestGathered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.(*gathered).patience = time.Minute // a busy machine may not read for long
 	type read struct {
 		data   []byte
 		pieces int
