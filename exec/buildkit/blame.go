@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,10 +97,7 @@ func (o *outputs) blame() error {
 
 // target is the directory that a local output or a layout is written to.
 func (e *output) target() string {
-	if e.tmp != "" {
-		return e.tmp
-	}
-	return e.dest
+	return cmp.Or(e.temp.at(), e.dest)
 }
 
 // tryWriting writes a file to a directory, for what keeps others from doing so.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 
 	"github.com/moby/buildkit/client"
 )
@@ -15,9 +16,11 @@ import (
 // A loader streams an image into a Docker Engine, through its HTTP interface.
 type loader struct {
 	engine Engine
-	pipe   *io.PipeWriter
-	ended  chan struct{} // closed when the engine has answered
-	err    error         // set then
+	mu     sync.Mutex     // guards pipe, ended and over
+	pipe   *io.PipeWriter // nil until the daemon sends the image
+	ended  chan struct{}  // closed when the engine has answered
+	over   bool           // it was given up; nothing is loaded any more
+	err    error          // set when ended is closed
 }
 
 // An Engine is a Docker Engine that images are loaded into.
@@ -88,13 +91,18 @@ var errNoEngine = errors.New("none is known")
 
 // start returns what takes the image.
 func (l *loader) start(ctx context.Context) (io.WriteCloser, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return nil, errOver
+	}
 	r, w := io.Pipe()
-	l.pipe, l.ended = w, make(chan struct{})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://docker/images/load?quiet=1", r)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-tar")
+	l.pipe, l.ended = w, make(chan struct{})
 	go func() {
 		defer close(l.ended)
 		l.err = l.post(req)
@@ -132,15 +140,21 @@ func (l *loader) post(req *http.Request) error {
 
 // wait returns when the engine has taken the image.
 func (l *loader) wait() error {
-	if l.ended == nil {
+	l.mu.Lock()
+	ended := l.ended
+	l.mu.Unlock()
+	if ended == nil {
 		return errors.New("the daemon has not sent an image")
 	}
-	<-l.ended
+	<-ended
 	return l.err
 }
 
 // abort breaks the transfer off.
 func (l *loader) abort() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
 	if l.pipe != nil {
 		l.pipe.CloseWithError(errors.New("the export failed"))
 		<-l.ended

@@ -37,8 +37,7 @@ type outputs struct {
 type output struct {
 	Export
 	dest    string    // absolute path; "" unless it goes to one
-	tmp     string    // what is written, until it is renamed to dest
-	release func()    // lets go of the lock on tmp
+	temp    temp      // what is written, until it is renamed to dest
 	trouble trouble   // with what kiln writes itself
 	load    *loader   // into a Docker Engine
 	store   bool      // into kiln's store
@@ -210,10 +209,10 @@ func (e *output) directory() (string, error) {
 	if _, err := os.Stat(e.dest); !errors.Is(err, fs.ErrNotExist) {
 		return e.dest, err
 	}
-	if _, err := e.makeTemp(true); err != nil {
+	if _, err := e.temp.make(e.dest, true); err != nil {
 		return "", err
 	}
-	return e.tmp, nil
+	return e.temp.at(), nil
 }
 
 // create opens the file to write a tar output to. It has the permissions of
@@ -222,7 +221,7 @@ func (e *output) create() (io.WriteCloser, error) {
 	if fi, err := os.Stat(e.dest); err == nil && !fi.Mode().IsRegular() {
 		return os.OpenFile(e.dest, os.O_WRONLY, 0) // a device or a pipe, such as /dev/null, is not replaced
 	}
-	f, err := e.makeTemp(false)
+	f, err := e.temp.make(e.dest, false)
 	if err != nil {
 		return nil, err
 	}
@@ -235,10 +234,7 @@ func (e *output) create() (io.WriteCloser, error) {
 // discard removes what was written of outputs that failed.
 func (o *outputs) discard() {
 	for _, e := range o.list {
-		if e.tmp != "" {
-			os.RemoveAll(e.tmp)
-			e.letGo()
-		}
+		e.temp.discard()
 		if e.load != nil {
 			e.load.abort()
 		}
@@ -272,8 +268,8 @@ func (o *outputs) commitOne(ctx context.Context, e *output, resp map[string]stri
 		return o.keep(ctx, resp)
 	case e.load != nil:
 		return names(e.Attrs["name"]), e.load.wait()
-	case e.tmp != "":
-		if err := e.rename(); err != nil {
+	case e.temp.at() != "":
+		if err := e.temp.rename(e.dest); err != nil {
 			return nil, err
 		}
 	case e.push:

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/moby/buildkit/client"
 )
@@ -24,11 +26,35 @@ func tempOf(dest string) string {
 	return filepath.Join(filepath.Dir(dest), "."+filepath.Base(dest)+".kiln-")
 }
 
-// makeTemp makes a temporary file or directory for the output and locks it.
-func (e *output) makeTemp(directory bool) (*os.File, error) {
-	sweepTemps(e.dest)
+// A temp is a temporary output, or will be one: the daemon begins to write
+// when it is ready to, which may be after all was given up.
+type temp struct {
+	mu      sync.Mutex // guards the fields below
+	path    string     // "" while there is none
+	release func()     // lets go of the lock on it
+	over    bool       // it was discarded; there will be no other
+}
+
+// errOver is the error of an output that is begun too late.
+var errOver = errors.New("the export has ended")
+
+// at returns where the output is, "" while there is none.
+func (t *temp) at() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.path
+}
+
+// make makes a temporary file or directory for dest and locks it.
+func (t *temp) make(dest string, directory bool) (*os.File, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over {
+		return nil, errOver
+	}
+	sweepTemps(dest)
 	for {
-		path := tempOf(e.dest) + strconv.FormatUint(rand.Uint64(), 36)
+		path := tempOf(dest) + strconv.FormatUint(rand.Uint64(), 36)
 		var file *os.File
 		var err error
 		if directory {
@@ -50,9 +76,9 @@ func (e *output) makeTemp(directory bool) (*os.File, error) {
 			continue // swept by another between the two
 		}
 		if err == nil && held {
-			e.release = release
+			t.release = release
 		}
-		e.tmp = path
+		t.path = path
 		return file, nil
 	}
 }
@@ -83,29 +109,49 @@ func sweepTemps(dest string) {
 	}
 }
 
-// letGo unlocks a temporary output that has its name, or is gone.
-func (e *output) letGo() {
-	e.tmp = ""
-	if e.release != nil {
-		e.release()
-		e.release = nil
+// letGo unlocks an output that has its name, or is gone. The caller holds mu.
+func (t *temp) letGo() {
+	t.path = ""
+	if t.release != nil {
+		t.release()
+		t.release = nil
 	}
 }
 
-// rename gives the temporary output its name. A directory that another kiln
-// has put there meanwhile is replaced as a whole.
-func (e *output) rename() error {
-	defer e.letGo()
-	err := os.Rename(e.tmp, e.dest)
+// discard removes the output, and has none made any more.
+func (t *temp) discard() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+	if t.path == "" {
+		return
+	}
+	// What the daemon has sent last may still be on its way into a directory.
+	for range 100 {
+		if os.RemoveAll(t.path) == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.letGo()
+}
+
+// rename gives the output its name. A directory that another kiln has put
+// there meanwhile is replaced as a whole.
+func (t *temp) rename(dest string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer t.letGo()
+	err := os.Rename(t.path, dest)
 	if errors.Is(err, fs.ErrExist) || errors.Is(err, syscall.ENOTEMPTY) {
-		aside := e.tmp + ".old"
-		if err = os.Rename(e.dest, aside); err == nil || errors.Is(err, fs.ErrNotExist) {
-			err = os.Rename(e.tmp, e.dest)
+		aside := t.path + ".old"
+		if err = os.Rename(dest, aside); err == nil || errors.Is(err, fs.ErrNotExist) {
+			err = os.Rename(t.path, dest)
 		}
 		_ = os.RemoveAll(aside)
 	}
 	if err != nil {
-		os.RemoveAll(e.tmp)
+		os.RemoveAll(t.path)
 	}
 	return err
 }
