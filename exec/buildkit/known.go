@@ -181,23 +181,32 @@ func (k *knownUploads) look(w *knownWalk, filter *fsutil.FilterOpt) {
 	if err != nil { // it is told when the daemon asks
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sum = sum.end(began)
-	if !sum.linked { // else the first of the names has to be found out
-		w.files = files
-	}
-	if w.sum == "" || w.sum != all[i].Sum {
+	if !w.looked(sum.end(began), files, sum.linked, all[i]) {
 		return
 	}
-	w.session = all[i].Session
 	if d, ok := w.dir.fs.(notedDir); ok {
 		u := d.begin()
 		for _, st := range files {
 			u.packet(&fstypes.Packet{Type: fstypes.PACKET_STAT, Stat: st})
 		}
 	}
-	k.standBy(w.session)
+	k.standBy(all[i].Session)
+}
+
+// looked takes in what a look has found, and reports whether that is what was
+// uploaded last.
+func (w *knownWalk) looked(sum string, files []*fstypes.Stat, linked bool, last knownUpload) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sum = sum
+	if !linked { // else the first of the names has to be found out
+		w.files = files
+	}
+	if sum == "" || sum != last.Sum {
+		return false
+	}
+	w.session = last.Session
+	return true
 }
 
 // statOf returns fsutil's description of a file.
@@ -270,13 +279,18 @@ func (k *knownUploads) sending(name string, filter *fsutil.FilterOpt) *knownWalk
 	return k.walks[keyOf(name, filter)]
 }
 
-// told sees a message to the daemon, which may describe a file.
+// told sees a message before it goes to the daemon: what a file is, or that
+// everything was sent, after which the run may end at any moment.
 func (w *knownWalk) told(p *fstypes.Packet) {
-	if w == nil || p.Type != fstypes.PACKET_STAT {
+	if w == nil || p.Type != fstypes.PACKET_STAT && p.Type != fstypes.PACKET_FIN {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if p.Type == fstypes.PACKET_FIN {
+		w.sent = true
+		return
+	}
 	if w.files != nil {
 		return // it was looked at before
 	}
@@ -288,16 +302,6 @@ func (w *knownWalk) told(p *fstypes.Packet) {
 		return
 	}
 	w.sum, w.summing = w.summing.end(w.began), nil
-}
-
-// end says that everything was sent.
-func (w *knownWalk) end() {
-	if w == nil {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sent = true
 }
 
 // close remembers what was uploaded, and ends the sessions.

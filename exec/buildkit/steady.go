@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/filesync"
@@ -39,11 +40,7 @@ func (f *fileServer) Register(server *grpc.Server) { filesync.RegisterFileSyncSe
 func (f *fileServer) DiffCopy(stream filesync.FileSync_DiffCopyServer) error {
 	s := &fileStream{FileSync_DiffCopyServer: stream}
 	d := &steadyDirs{DirSource: f.dirs, stream: s, known: f.known}
-	err := filesync.NewFSSyncProvider(d, d.choose).(filesync.FileSyncServer).DiffCopy(s)
-	if err == nil {
-		s.walk.end()
-	}
-	return err
+	return filesync.NewFSSyncProvider(d, d.choose).(filesync.FileSyncServer).DiffCopy(s)
 }
 
 // TarStream is of an older protocol, which is refused.
@@ -121,12 +118,37 @@ func (s *steadyFS) Open(path string) (io.ReadCloser, error) {
 	if !ok {
 		return f, nil // it is in memory
 	}
-	fi, err := file.Stat()
+	fi, err := settled(file.Stat)
 	if err != nil {
 		f.Close()
 		return nil, s.stream.fail(err)
 	}
 	return &steadyFile{ReadCloser: f, fs: s, path: path, began: fi, stat: file.Stat}, nil
+}
+
+// fileTick is more than the longest time by which the time of a file may be
+// behind the clock: systems keep it in ticks of 1 to 10 ms.
+const fileTick = 20 * time.Millisecond
+
+// settled is what stat says of a file that was not written to just now:
+// what is written in one tick has one time, and could not be told from what
+// was there before. Of a file that is written to again and again it is the
+// first.
+func settled(stat func() (fs.FileInfo, error)) (fs.FileInfo, error) {
+	first, err := stat()
+	fi := first
+	for range 5 {
+		if err != nil {
+			return nil, err
+		}
+		age := time.Since(fi.ModTime())
+		if age < 0 || age > fileTick { // of another clock, or settled
+			return fi, nil
+		}
+		time.Sleep(fileTick - age + time.Millisecond)
+		fi, err = stat()
+	}
+	return first, err
 }
 
 // isSocket reports whether err is that of opening a socket as a file.
