@@ -2,11 +2,11 @@ package buildkit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
@@ -62,7 +62,7 @@ func (s *Solver) checkLost(err error) error {
 	if grpcerrors.Code(err) != codes.Unavailable || s.run.Err() != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(s.run, 2*time.Second)
+	ctx, cancel := context.WithTimeout(s.run, cmp.Or(s.opt.Health.Limit, healthLimit))
 	defer cancel()
 	if s.conn.Alive(ctx) == nil {
 		return nil // it was a registry, or another that the daemon talks to
@@ -144,11 +144,11 @@ func (s *Solver) sourceError(ctx context.Context, j *job, err error) *exec.Sourc
 // fileOf returns the path of the Dockerfile that an error comes from: the
 // job's own, or that of a target it reads.
 func (s *Solver) fileOf(j *job, src *errdefs.Source) string {
-	if j.source == nil || string(j.source) == string(src.Info.Data) {
+	if own := j.text(); own == nil || string(own) == string(src.Info.Data) {
 		return j.req.Dockerfile
 	}
 	for _, other := range s.order {
-		if other.source != nil && string(other.source) == string(src.Info.Data) {
+		if text := other.text(); text != nil && string(text) == string(src.Info.Data) {
 			return other.req.Dockerfile
 		}
 	}

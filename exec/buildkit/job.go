@@ -122,6 +122,14 @@ func (j *job) load(s *Solver) error {
 	return err
 }
 
+// text returns the Dockerfile, nil while it is not read, or if it is not on
+// this machine. Another goroutine may be loading the job.
+func (j *job) text() []byte {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.source
+}
+
 func (j *job) loadOnce(s *Solver) error {
 	if j.late {
 		if err := errors.Join(s.creds.check(j), s.prepareStores(j)); err != nil {

@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,19 +15,20 @@ type Health struct {
 	Limit time.Duration // for an answer, for a busy daemon may be slow; 0 is 15 s
 }
 
+// What is in place of the zero values of Health.
+const (
+	healthEvery = 5 * time.Second
+	healthLimit = 15 * time.Second
+)
+
 // Watch asks the daemon for a sign of life until ctx is done, and then
 // returns nil. If the daemon does not answer it returns an error that wraps
 // ErrDaemonLost and says which daemon it is, since when it has not answered,
 // and what to do. What a daemon is busy with does not matter, as long as it
 // answers.
 func (c *Conn) Watch(ctx context.Context, h Health) error {
-	if h.Every == 0 {
-		h.Every = 5 * time.Second
-	}
-	if h.Limit == 0 {
-		h.Limit = 15 * time.Second
-	}
-	tick := time.NewTicker(h.Every)
+	limit := cmp.Or(h.Limit, healthLimit)
+	tick := time.NewTicker(cmp.Or(h.Every, healthEvery))
 	defer tick.Stop()
 	answered := time.Now()
 	for {
@@ -35,7 +37,7 @@ func (c *Conn) Watch(ctx context.Context, h Health) error {
 			return nil
 		case <-tick.C:
 		}
-		err := c.answers(ctx, h.Limit, answered)
+		err := c.answers(ctx, limit, answered)
 		switch {
 		case ctx.Err() != nil:
 			return nil
