@@ -147,7 +147,7 @@ func (r *ownResult) begin(ctx context.Context) error {
 func (b *ownBuild) drain() {
 	select {
 	case <-b.ended:
-	case <-time.After(drainTime):
+	case <-time.After(cutOffTime):
 	}
 }
 
@@ -357,7 +357,7 @@ func (r *ownResult) Close() {
 		r.outs.discard()
 	}
 	if r.hold != nil {
-		r.hold.release(drainTime)
+		r.hold.release(r.s.patience())
 	}
 	r.cancel(nil)
 }

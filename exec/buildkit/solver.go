@@ -94,6 +94,7 @@ type Solver struct {
 	main   func() (*readBuild, error) // opens the run's build at the first call
 	survey func(gateway.Client)       // learns what is copied, at the first call
 	wait   sync.WaitGroup             // all goroutines of the solver
+	drain  time.Duration              // drainTime, but in tests
 
 	// mu guards the fields below.
 	mu      sync.Mutex
@@ -119,6 +120,7 @@ func Open(ctx context.Context, conn *Conn, g *graph.Graph, o Options) (*Solver, 
 		conn: conn, opt: o,
 		jobs: map[string]*job{}, locals: newLocals(o.Sent), router: newRouter(o.Raw), redact: newRedactor(),
 		caches: map[string]content.Store{}, engines: map[string]Engine{}, ignored: newIgnoreLists(), exports: semaphore.NewWeighted(exportsAtOnce(o.Lower.Docker)),
+		drain: drainTime,
 	}
 	s.router.redact, s.locals.trail = s.redact, o.Trail
 	s.run, s.cancel = context.WithCancelCause(ctx)
@@ -212,8 +214,12 @@ func absIn(dir, path string) string {
 // errClosed is the cause of what still runs when the solver is closed.
 var errClosed = errors.New("the run has ended")
 
-// drainTime is how long Close waits for a daemon to say its last words.
-const drainTime = time.Second
+// How long Close waits for a daemon's last words: the ends of steps and of
+// their logs, and that of the build.
+const (
+	drainTime  = 10 * time.Second // from a daemon that is well; a busy one takes its time
+	cutOffTime = time.Second      // from one that was told to stop
+)
 
 // Close lets go of everything the daemon holds for the run. Results and what
 // still runs end with it.
@@ -221,10 +227,12 @@ func (s *Solver) Close() error {
 	s.mu.Lock()
 	opened := s.opened
 	s.mu.Unlock()
-	for _, b := range opened {
-		b.release(s.patience())
-	}
 	patience := s.patience()
+	until := time.Now().Add(patience)
+	left := func() time.Duration { return max(time.Until(until), min(patience, cutOffTime)) }
+	for _, b := range opened {
+		b.release(left())
+	}
 	s.known.close()
 	s.cancel(errClosed)
 	s.dirs.close()
@@ -236,19 +244,22 @@ func (s *Solver) Close() error {
 	}()
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-time.After(left()):
 		// A daemon that does not answer cannot be waited for; its calls end
 		// when the connection is closed.
 	}
-	s.router.close(patience)
+	s.router.close(left())
 	return nil
 }
 
 // patience is how long the daemon's last words are waited for; one that is
 // lost has none.
 func (s *Solver) patience() time.Duration {
-	if errors.Is(context.Cause(s.run), ErrDaemonLost) {
+	switch {
+	case errors.Is(context.Cause(s.run), ErrDaemonLost):
 		return 0
+	case s.run.Err() != nil:
+		return cutOffTime
 	}
-	return drainTime
+	return s.drain
 }
