@@ -79,10 +79,13 @@ func (w *cacheReads) outcome(c gateway.CacheOptionsEntry) (err string, ended boo
 	return err, ended, w.more
 }
 
+// readTime is how long the status may come after the answer.
+const readTime = 10 * time.Second
+
 // await returns the error of a cache source that has been asked for. The
 // status comes soon after the answer; without it there is no error to tell.
 func (w *cacheReads) await(ctx context.Context, c gateway.CacheOptionsEntry) string {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, readTime)
 	defer cancel()
 	for {
 		err, ended, more := w.outcome(c)

@@ -338,10 +338,14 @@ func (r *router) caution(node string, w *client.VertexWarning) *exec.Caution {
 	return c
 }
 
+// settleTime is how long the end of a failed step may come after its error. Of
+// a step that another run has done it does not come at all.
+const settleTime = 3 * time.Second
+
 // settle waits, not for long, until the end of a failed step was told: the
 // error of a solve overtakes the log of the step.
 func (r *router) settle(ctx context.Context, d digest.Digest) (exec.Vertex, []byte) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	for {
 		r.mu.Lock()
