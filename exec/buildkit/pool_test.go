@@ -250,7 +250,7 @@ func TestPoolLoss(t *testing.T) {
 	s := &session{
 		dir: withBusybox(t, files(t, t.TempDir(), map[string]string{
 			"Dockerfile":     busyboxLines + "RUN echo base-runs > /base\n",
-			"app.Dockerfile": "FROM base\nRUN echo app-begins; sleep 2; cat /base\n",
+			"app.Dockerfile": "FROM base\nRUN echo app-begins; sleep 5; cat /base\n",
 			"top.Dockerfile": "FROM app\nRUN cat /base > /top\n",
 		})),
 		targets: []*config.Target{
