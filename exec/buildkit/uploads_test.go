@@ -9,8 +9,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"github.com/moby/buildkit/client"
@@ -19,6 +22,7 @@ import (
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec"
 	"github.com/kilnbuild/kiln/exec/buildkit"
+	"github.com/kilnbuild/kiln/internal/testenv"
 )
 
 // A readWatch counts how often the files and directories below a directory
@@ -87,6 +91,29 @@ func (w *readWatch) read(t *testing.T) map[string]int {
 	}
 }
 
+// released waits until the package's engine has let go of all that it holds,
+// which it does a moment after the end of a run: what is in use cannot be
+// brought up to date, and is uploaded anew.
+func released(t *testing.T) {
+	t.Helper()
+	c, err := client.New(t.Context(), testenv.Engine(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	used := func(u *client.UsageInfo) bool { return u.InUse }
+	for {
+		list, err := c.DiskUsage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(list, used) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // uploads returns the transfers of local directories in BuildKit's own status,
 // by name of the vertex, with their number of bytes.
 func uploads(t *testing.T, raw []byte) map[string]int64 {
@@ -145,6 +172,7 @@ func TestUploadOnce(t *testing.T) {
 		var raw bytes.Buffer
 		s := &session{dir: root, targets: targets, opt: buildkit.Options{Raw: &raw}}
 		s.must(t)
+		released(t)
 		return w.read(t), uploads(t, raw.Bytes())
 	}
 	opens, sent := run(targets)
@@ -193,12 +221,19 @@ func TestUploadOnceIgnoring(t *testing.T) {
 	dir := files(t, t.TempDir(), tree)
 	w := watchReads(t, dir)
 	var raw bytes.Buffer
-	s := &session{dir: dir, targets: targets, opt: buildkit.Options{Raw: &raw}}
+	var mu sync.Mutex // guards reads
+	reads := map[string]int{}
+	s := &session{dir: dir, targets: targets, opt: buildkit.Options{Raw: &raw, Sent: func(_, path string) {
+		mu.Lock()
+		defer mu.Unlock()
+		reads[path]++
+	}}}
 	s.must(t)
 	opens := w.read(t)
-	// "**" may match below a path: that list goes its own way.
-	if sent := uploads(t, raw.Bytes()); len(sent) != 2 || opens["shared/a"] != 2 || opens["svc/2/f"] != 1 || opens["unasked/big"] != 0 {
-		t.Errorf("%d transfers, files were read %v", len(sent), opens)
+	// "**" may match below a path: that list goes its own way. Two openings at
+	// once may be one event, so kiln's own count is taken for what both send.
+	if sent := uploads(t, raw.Bytes()); len(sent) != 2 || reads["shared/a"] != 2 || opens["shared/a"] == 0 || opens["svc/2/f"] != 1 || opens["unasked/big"] != 0 {
+		t.Errorf("%d transfers, files were sent %v and read %v", len(sent), reads, opens)
 	}
 	for i := range targets {
 		if got := read(t, dir, "out", fmt.Sprint(i), "svc/f"); got != fmt.Sprint(i) {
