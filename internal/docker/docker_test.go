@@ -220,8 +220,6 @@ func TestConnectErrors(t *testing.T) {
 	t.Cleanup(secure.Close)
 	plain := httptest.NewServer(&standIn{info: oldInfo})
 	t.Cleanup(plain.Close)
-	closed := httptest.NewServer(&standIn{})
-	closed.Close()
 	addr := func(s *httptest.Server) string { return "tcp://" + s.Listener.Addr().String() }
 	certs := t.TempDir()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
@@ -238,7 +236,7 @@ func TestConnectErrors(t *testing.T) {
 		{"unknown authority", Endpoint{Host: addr(secure), TLS: TLS{Dir: t.TempDir()}}, "is it the right DOCKER_CERT_PATH?"},
 		{"plain text to TLS", Endpoint{Host: addr(secure)}, "does it ask for TLS (DOCKER_TLS_VERIFY)?"},
 		{"TLS to plain text", Endpoint{Host: addr(plain), TLS: TLS{Dir: certs}}, "it speaks plain text"},
-		{"nobody", Endpoint{Host: addr(closed)}, "nobody listens there; is Docker started?"},
+		{"nobody", Endpoint{Host: "tcp://127.0.0.1:1"}, "nobody listens there; is Docker started?"},
 		{"no socket", Endpoint{Host: "unix:///nowhere/d.sock"}, "is Docker installed, and started?"},
 		{"no host", Endpoint{Host: "tcp://host.invalid:1"}, "host.invalid"},
 		{"no address", Endpoint{Host: "ftp://x"}, "is not the address of a Docker Engine"},
