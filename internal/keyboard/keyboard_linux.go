@@ -45,11 +45,13 @@ func (k *Keyboard) Close() error {
 }
 
 // How long to wait in the background before another look, for the rest of a
-// key that comes in pieces, and for being stopped.
+// key that comes in pieces, for being stopped, and then for the signal of going
+// on, which a busy machine may bring late.
 const (
 	lookAgain    = time.Second
 	restOfAKey   = 50 * time.Millisecond
 	beingStopped = 200 * time.Millisecond
+	goingOn      = 2 * time.Second
 )
 
 // A reading is the state of a keyboard while it is read.
@@ -163,11 +165,11 @@ func (r *reading) signal(s os.Signal) {
 // awaitContinue returns when the program was stopped and goes on. It may be
 // stopped only after the first wait has begun, which then is over at once.
 func (r *reading) awaitContinue() {
-	for range 2 {
+	for _, d := range []time.Duration{beingStopped, goingOn} {
 		select {
 		case <-r.signals:
 			return
-		case <-time.After(beingStopped):
+		case <-time.After(d):
 		}
 	}
 }
