@@ -89,7 +89,7 @@ func TestManyEntriesAreFast(t *testing.T) {
 		list = append(list, based[string]{fmt.Sprint(random.Uint64()), nil})
 	}
 	begun := time.Now()
-	if got := firstOf(list, func(s string) string { return s }); len(got) != 100_000 || time.Since(begun) > Slowdown*10*time.Second {
+	if got := firstOf(list, func(s string) string { return s }); len(got) != 100_000 || time.Since(begun) > Slowdown*time.Minute {
 		t.Errorf("%d entries after %s", len(got), time.Since(begun))
 	}
 }

@@ -183,7 +183,7 @@ func TestFunctionLimits(t *testing.T) {
 		if !strings.Contains(failed, "too much memory or time") {
 			t.Errorf("%.60s = %.60s %.200s", expr, got, failed)
 		}
-		if took := time.Since(begun); took > Slowdown*20*time.Second {
+		if took := time.Since(begun); took > Slowdown*time.Minute {
 			t.Errorf("%.60s took %s", expr, took)
 		}
 	}

@@ -11,7 +11,8 @@ import (
 )
 
 // hostile are definitions that ask for more than there is of memory, stack or
-// time. Each must be refused, with the summary given, or come out in seconds.
+// time. Each must be refused, with the summary given, or come out in seconds:
+// a minute is what a very busy machine gets.
 func hostile() map[string]struct{ name, text, want string } {
 	type c = struct{ name, text, want string }
 	double := func(n int, line string) string {
@@ -133,7 +134,7 @@ func TestHostile(t *testing.T) {
 				text := told(diags)
 				t.Errorf("want %s, got %s", c.want, text[:min(len(text), 400)])
 			}
-			if took > config.Slowdown*20*time.Second {
+			if took > config.Slowdown*time.Minute {
 				t.Errorf("took %v", took)
 			}
 			t.Logf("%s: %d kB in, %v, %d MB allocated, %d diagnostics", name, len(c.text)>>10, took.Round(time.Millisecond), (after.TotalAlloc-before.TotalAlloc)>>20, len(diags))
