@@ -189,7 +189,7 @@ func (s *shell) killWhileSending(long, text string) {
 			return err == nil && string(got) == text && partErr == nil && part.Size() > 1<<20
 		})
 	}
-	for end := time.Now().Add(time.Minute); !has(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(patience); !has(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			s.t.Fatalf("the engine is sent nothing:\n%s", r.text())
 		}
@@ -197,7 +197,7 @@ func (s *shell) killWhileSending(long, text string) {
 	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 		s.t.Fatal(err)
 	}
-	if code := r.ends(time.Minute); code != 3 {
+	if code := r.ends(); code != 3 {
 		s.t.Errorf("exit code %d, want 3:\n%s", code, r.text())
 	}
 	s.write(long, was)

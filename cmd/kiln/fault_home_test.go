@@ -84,7 +84,7 @@ func TestKillEngineDuringExport(t *testing.T) {
 	c := &registryCase{fault: faults[slices.IndexFunc(faults, func(f fault) bool { return f.name == "hang" })], at: 4}
 	f.add("late", c)
 	r := s.start("--progress=plain", "push")
-	for deadline := time.Now().Add(time.Minute); f.requests("late") < c.at; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); f.requests("late") < c.at; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("nothing is pushed:\n%s", r.text())
 		}
@@ -92,7 +92,7 @@ func TestKillEngineDuringExport(t *testing.T) {
 	if err := unix.Kill(s.enginePID(), unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if code := r.ends(10 * time.Second); code != 3 || !strings.Contains(r.text(), "daemon was lost") {
+	if code := r.ends(); code != 3 || !strings.Contains(r.text(), "daemon was lost") {
 		t.Errorf("exit code %d, want 3:\n%s", code, r.text())
 	}
 	f.remove("late")

@@ -434,11 +434,11 @@ func (s *secretScene) watchProcesses() (stop func()) {
 				continue
 			}
 			cmdline, _ := os.ReadFile(filepath.Join(dir, "cmdline")) // gone meanwhile: nothing to find
-			if isGit(cmdline) {
-				continue // by now
+			environ, _ := os.ReadFile(filepath.Join(dir, "environ"))
+			if now, _ := os.ReadFile(filepath.Join(dir, "cmdline")); isGit(now) {
+				continue // by now, and perhaps between what was read
 			}
-			for _, name := range []string{"cmdline", "environ"} {
-				text, _ := os.ReadFile(filepath.Join(dir, name))
+			for name, text := range map[string][]byte{"cmdline": cmdline, "environ": environ} {
 				if found := s.seen(text, false); len(found) > 0 {
 					told[fmt.Sprintf("the %s of %q holds %v", name, bytes.ReplaceAll(cmdline, []byte{0}, []byte(" ")), found)] = true
 				}
