@@ -76,7 +76,7 @@ func TestPrintLogFollows(t *testing.T) {
 	go func() { done <- printLog(ctx, &out, path, 1, true) }()
 	await := func(want string) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); out.String() != want; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); out.String() != want; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("printed %q, want %q", out.String(), want)
 			}

@@ -20,6 +20,13 @@ func setting(name string) uint64 {
 // some memory.
 func TestRelaxGC(t *testing.T) {
 	const percent, limit = "/gc/gogc:percent", "/gc/gomemlimit:bytes"
+	startup.Hold()
+	for range 2 { // what other tests have left to bring the collector back has done so
+		cleaned := make(chan struct{})
+		runtime.AddCleanup(new(*byte), func(c chan struct{}) { close(c) }, cleaned)
+		runtime.GC()
+		<-cleaned
+	}
 	startup.Now()
 	oldPercent, oldLimit := setting(percent), setting(limit)
 	a := &app{env: map[string]string{}}

@@ -121,7 +121,7 @@ func corpusCase(t *testing.T, def, dir string) bool {
 	environ := append(read("env"), "HOME="+t.TempDir(), "PATH="+os.Getenv("PATH"))
 	run := func(args ...string) (int, string, string) {
 		var stdout, stderr bytes.Buffer
-		code := Main(t.Context(), args, environ, Streams{In: bytes.NewReader(stdin), Out: &stdout, Err: &stderr})
+		code := mainAt(t.Context(), noon, args, environ, Streams{In: bytes.NewReader(stdin), Out: &stdout, Err: &stderr})
 		return code, stdout.String(), stderr.String()
 	}
 	cmd := read("cmd")
