@@ -81,8 +81,9 @@ func (c *Tools) Start(ready func() error, program string, args ...string) {
 			return
 		}
 		select {
-		case ended := <-ended:
-			c.t.Fatalf("%s has ended: %v\n%s", program, ended, &said)
+		case how := <-ended:
+			ended <- how // the end of the test waits for it, too
+			c.t.Fatalf("%s has ended: %v\n%s", program, how, &said)
 		case <-limit:
 			c.t.Fatalf("%s is not ready: %v", program, err)
 		case <-time.After(20 * time.Millisecond):
