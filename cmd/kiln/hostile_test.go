@@ -24,7 +24,7 @@ import (
 const (
 	mostMemory  = 1 << 30
 	mostAddress = 16 << 30
-	mostTime    = 30 * time.Second
+	mostTime    = time.Minute
 )
 
 // A watched is a folder "work" with a definition, beside a folder "outside"
