@@ -82,20 +82,32 @@ func (r *running) text() string {
 func (s *shell) build(args ...string) *running {
 	s.t.Helper()
 	r := s.start(args...)
-	for deadline := time.Now().Add(patience); !strings.Contains(r.text(), "the step has begun\n"); {
+	r.says("the step has begun\n")
+	return r
+}
+
+// says waits until kiln has said this.
+func (r *running) says(text string) {
+	r.t.Helper()
+	for deadline := time.Now().Add(patience); !strings.Contains(r.text(), text); {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("the step did not begin:\n%s", r.text())
+			r.t.Fatalf("kiln does not say %q:\n%s", text, r.text())
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return r
 }
 
 // start starts kiln build.
 func (s *shell) start(args ...string) *running {
 	s.t.Helper()
+	return s.begin(append([]string{"build", "--allow", "fs.read=*"}, args...)...)
+}
+
+// begin starts kiln.
+func (s *shell) begin(args ...string) *running {
+	s.t.Helper()
 	kiln, _ := s.find("kiln")
-	r := &running{Cmd: osexec.Command(kiln, append([]string{"build", "--allow", "fs.read=*"}, args...)...), t: s.t, end: make(chan error, 1)}
+	r := &running{Cmd: osexec.Command(kiln, args...), t: s.t, end: make(chan error, 1)}
 	r.Dir, r.Env, r.Stdout, r.Stderr = s.dir, s.env, io.Discard, r
 	if err := r.Start(); err != nil {
 		s.t.Fatal(err)
@@ -215,6 +227,25 @@ func TestKillEngine(t *testing.T) {
 	s.run("kiln engine stop --force")
 	if left := mounts(t, s.stateDir()); len(left) > 0 {
 		t.Errorf("mounts are left: %v", left)
+	}
+}
+
+// An engine that is to stop waits for its build, and says so; of one that was
+// at work until just now nothing is said.
+func TestStopWaits(t *testing.T) {
+	s := slow(t)
+	r := s.build()
+	stop := s.begin("engine", "stop")
+	stop.says("the engine is at work; waiting for its builds\n")
+	if err := r.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if code := stop.ends(); code != 0 || !strings.HasSuffix(stop.text(), "kiln's engine has stopped\n") {
+		t.Errorf("exit code %d:\n%s", code, stop.text())
+	}
+	s.works()
+	if out := s.run("kiln engine stop"); out != "kiln's engine has stopped\n" {
+		t.Errorf("after a build it says\n%s", out)
 	}
 }
 

@@ -176,7 +176,7 @@ func engineStopCommand(a *app) *cobra.Command {
 			if err != nil {
 				return noBuilder(err)
 			}
-			if before.Uses > 0 && !force {
+			if !force && isAtWork(c.Context(), o, before) {
 				fmt.Fprintln(a.Err, "the engine is at work; waiting for its builds")
 			}
 			if err := engine.Stop(c.Context(), o, force); err != nil {
@@ -195,6 +195,22 @@ func engineStopCommand(a *app) *cobra.Command {
 	}
 	c.Flags().BoolVar(&force, "force", false, "end running builds, and an engine that doesn't answer")
 	return c
+}
+
+// isAtWork reports whether the engine is in use, and still is a moment later:
+// it may not have noticed yet that a kiln has ended.
+func isAtWork(ctx context.Context, o engine.Options, s engine.Status) bool {
+	for end := time.Now().Add(300 * time.Millisecond); s.Uses > 0; {
+		if time.Now().After(end) {
+			return true
+		}
+		time.Sleep(10 * time.Millisecond)
+		var err error
+		if s, err = engine.Query(ctx, o); err != nil {
+			return false // as Stop will tell
+		}
+	}
+	return false
 }
 
 func engineLogsCommand(a *app) *cobra.Command {
