@@ -247,6 +247,42 @@ func TestPushTrouble(t *testing.T) {
 	}
 }
 
+// A registry may answer before it has all of a blob, which is then still read:
+// what is told to be sent is each blob, once.
+func TestPushCountsOneAttempt(t *testing.T) {
+	var large strings.Builder
+	for seed := range uint64(100) {
+		large.WriteString(noise(seed))
+	}
+	f := single(t, map[string]string{"app": large.String()})
+	r := newResolver(t)
+	f.put(t, r.Store, "api")
+	g, host := newWatchedRegistry(t)
+	var answered atomic.Int64
+	g.reset(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPatch || answered.Add(1) > 2 {
+			return false
+		}
+		w.WriteHeader(http.StatusInternalServerError)
+		return true
+	})
+	var found, sent atomic.Int64
+	tell := func(e Event) {
+		switch e.Kind {
+		case Found:
+			found.Add(e.Bytes)
+		case Sent:
+			sent.Add(e.Bytes)
+		}
+	}
+	if _, err := Push(t.Context(), []Parcel{{mustFind(t, r, "api"), host + "/api:1"}}, PushOptions{Retries: exec.Retries{Times: 3}, Tell: tell}); err != nil {
+		t.Fatal(err)
+	}
+	if sent.Load() != found.Load() {
+		t.Errorf("%d bytes were sent of %d", sent.Load(), found.Load())
+	}
+}
+
 // A parcel that fails does not keep the others.
 func TestPushSome(t *testing.T) {
 	f := single(t, map[string]string{"app": "1"})

@@ -270,7 +270,7 @@ func (c *consignment) upload(ctx context.Context, d ocispec.Descriptor, from *na
 		b.rewind()
 		return to.Upload(ctx, c.ref.Context(), layer)
 	})
-	if err == nil && !b.opened {
+	if err == nil && !b.wasOpened() {
 		c.skipped(d)
 	}
 	return err
@@ -326,19 +326,44 @@ func (p *pusher) forget(r name.Repository, to *remote.Pusher) {
 
 // A blob is a layer or another blob for go-containerregistry.
 type blob struct {
-	ctx    context.Context
-	c      *consignment
-	desc   ocispec.Descriptor
-	opened bool
-	sent   int64
+	ctx  context.Context
+	c    *consignment
+	desc ocispec.Descriptor
+
+	mu      sync.Mutex // guards what follows
+	attempt int        // number of the one that counts
+	opened  bool
+	sent    int64 // by that attempt
 }
 
-// rewind takes back what was told of an attempt that failed.
-func (b *blob) rewind() {
+// rewind takes back what was told of an attempt that failed, and returns the
+// number of the next. Of one whose answer comes before its end, net/http may
+// read on for a while: that is told no more.
+func (b *blob) rewind() (attempt int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.sent > 0 {
 		b.c.p.o.Tell.tell(Event{Kind: Sent, Ref: b.c.text, Bytes: -b.sent})
 	}
 	b.sent = 0
+	b.attempt++
+	return b.attempt
+}
+
+// count tells of what an attempt has sent.
+func (b *blob) count(attempt int, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if attempt == b.attempt {
+		b.sent += n
+		b.c.p.o.Tell.tell(Event{Kind: Sent, Ref: b.c.text, Bytes: n})
+	}
+}
+
+func (b *blob) wasOpened() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.opened
 }
 
 // Digest implements partial.CompressedLayer, as the others do.
@@ -352,14 +377,13 @@ func (b *blob) MediaType() (types.MediaType, error) { return types.MediaType(b.d
 
 // Compressed opens the blob, as it is.
 func (b *blob) Compressed() (io.ReadCloser, error) {
-	b.rewind()
+	attempt := b.rewind()
+	b.mu.Lock()
 	b.opened = true
+	b.mu.Unlock()
 	rc, err := b.c.image.Open(b.ctx, b.desc)
 	if err != nil {
 		return nil, err
 	}
-	return &countedReader{rc, func(n int64) {
-		b.sent += n
-		b.c.p.o.Tell.tell(Event{Kind: Sent, Ref: b.c.text, Bytes: n})
-	}}, nil
+	return &countedReader{rc, func(n int64) { b.count(attempt, n) }}, nil
 }
