@@ -101,7 +101,7 @@ func TestInTerminal(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				env := append(os.Environ(), sceneGate+"="+gate)
+				env := append(os.Environ(), sceneGate+"="+gate, "NO_COLOR=") // whatever the tests were started with
 				if !color {
 					env = append(env, "NO_COLOR=1")
 				}
