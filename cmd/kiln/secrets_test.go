@@ -359,7 +359,7 @@ var secretCommands = []string{
 	"HTTP_AUTH_TOKEN=$WEB_AUTH kiln build \"http://$WEB/denied.hcl\"",
 	"kiln build --set \"use.args.API_TOKEN=$UNUSED_TOKEN\" --set use.shm-size=12q use",
 	"kiln build -f wrong.hcl",
-	"GITHUB_STEP_SUMMARY=summary.md OTEL_EXPORTER_OTLP_ENDPOINT=http://$COLLECTOR kiln build -k --progress=quiet --report=run.html --report=run.json --report=run.xml --trace=trace.json --set use.args.API_TOKEN=$API_TOKEN $ALL",
+	"GITHUB_STEP_SUMMARY=summary.md OTEL_EXPORTER_OTLP_TIMEOUT=60000 OTEL_EXPORTER_OTLP_ENDPOINT=http://$COLLECTOR kiln build -k --progress=quiet --report=run.html --report=run.json --report=run.xml --trace=trace.json --set use.args.API_TOKEN=$API_TOKEN $ALL",
 	"kiln report",
 	"kiln report --format=json",
 	"kiln report --list",
