@@ -93,15 +93,29 @@ type resolved struct {
 }
 
 // ResolveImageConfig implements gateway.Client. Every image is asked for
-// once in a run, so that all targets build on the same one.
+// once in a run, so that all targets build on the same one. If the target that
+// asks is stopped, another of those that wait for the answer asks.
 func (g *frontendGateway) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
 	g.s.router.expect(g.j.name, opt.LogName)
-	r, err := g.s.resolve.Do(ctx, resolveKey(ref, opt), func(ctx context.Context) (resolved, error) {
-		ref, dgst, config, err := g.Client.ResolveImageConfig(ctx, ref, opt)
-		return resolved{ref, dgst, config}, err
-	})
-	return r.ref, r.dgst, r.config, err
+	for {
+		r, err := g.s.resolve.Do(ctx, resolveKey(ref, opt), func(shared context.Context) (resolved, error) {
+			ref, dgst, config, err := g.Client.ResolveImageConfig(shared, ref, opt)
+			if err != nil && ctx.Err() != nil {
+				err = &stoppedError{err}
+			}
+			return resolved{ref, dgst, config}, err
+		})
+		if stopped := (*stoppedError)(nil); !errors.As(err, &stopped) || ctx.Err() != nil {
+			return r.ref, r.dgst, r.config, err
+		}
+	}
 }
+
+// A stoppedError is what a target got for an answer that was stopped itself,
+// perhaps with the build that it asked in: it says nothing of the question.
+type stoppedError struct{ error }
+
+func (e *stoppedError) Unwrap() error { return e.error }
 
 func resolveKey(ref string, opt sourceresolver.Opt) string {
 	key := []string{ref}
