@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ type count struct {
 	out     io.Writer
 	allowed map[string]string // reasons by "package test"
 	output  map[string][]string
+	running map[string]bool // "package test" of those that have begun and do not wait
 	passed  int
 	failed  []string // "package test", or a package that failed without a test
 	skipped []string // allowed ones
@@ -34,7 +36,7 @@ type count struct {
 }
 
 func newCount(out io.Writer, allowed map[string]string) *count {
-	return &count{out: out, allowed: allowed, output: make(map[string][]string)}
+	return &count{out: out, allowed: allowed, output: make(map[string][]string), running: make(map[string]bool)}
 }
 
 // read takes events until the end of r. What is no event is passed on.
@@ -60,6 +62,10 @@ func (c *count) read(r io.Reader) error {
 func (c *count) event(e event) {
 	key := strings.TrimSpace(e.Package + " " + e.Test)
 	switch e.Action {
+	case "run", "cont":
+		c.running[key] = true
+	case "pause":
+		delete(c.running, key)
 	case "output":
 		c.output[key] = append(c.output[key], e.Output)
 	case "build-output":
@@ -73,6 +79,7 @@ func (c *count) event(e event) {
 			c.endTest(key, e.Action)
 		}
 		delete(c.output, key)
+		delete(c.running, key)
 	}
 }
 
@@ -94,11 +101,18 @@ func (c *count) endTest(key, action string) {
 }
 
 // endPackage shows a package that failed with all it said: a panic or a data
-// race ends the process, and belongs to no test.
+// race ends the process, and belongs to no test. A test that was running then
+// has no result; what it printed may be the reason.
 func (c *count) endPackage(e event) {
 	if e.Action == "fail" {
 		c.stray = true
 		c.show(e.Package)
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.running)) {
+		if strings.HasPrefix(key, e.Package+" ") {
+			c.endTest(key, "fail")
+			delete(c.running, key)
+		}
 	}
 	if e.Action != "skip" { // which says that it has no tests
 		fmt.Fprintf(c.out, "%-4s %s %.1fs\n", e.Action, e.Package, e.Elapsed)

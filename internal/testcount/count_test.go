@@ -79,6 +79,21 @@ func TestCount(t *testing.T) {
 			want: []string{"panic: boom\n", "1 passed, 1 failed\n"},
 		},
 		{
+			name: "a process that ends in the middle of a test",
+			in: `{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"run","Package":"p","Test":"TestB"}
+{"Action":"pause","Package":"p","Test":"TestB"}
+{"Action":"run","Package":"p","Test":"TestC"}
+{"Action":"pass","Package":"p","Test":"TestC"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"SIGQUIT: quit\n"}
+{"Action":"fail","Package":"p"}
+`,
+			err:  errors.New("exit status 1"),
+			code: 1,
+			want: []string{"--- p TestA\nSIGQUIT: quit\n", "failed: p TestA\n", "1 passed, 1 failed\n"},
+			not:  "TestB",
+		},
+		{
 			name: "go itself fails",
 			in:   "go: cannot find module\n",
 			err:  errors.New("exit status 1"),
