@@ -66,11 +66,12 @@ func newDaemon(ctx context.Context, o Options) (*daemon, error) {
 	if err := checkRoom(o); err != nil {
 		return nil, err
 	}
-	if err := sweep(ctx, o.root(), ociRuntime); err != nil {
-		return nil, fmt.Errorf("clear away what an earlier engine left in %s: %w", o.root(), err)
+	err = sweep(ctx, o.root(), ociRuntime)
+	if err == nil {
+		err = mendBegun(o.root())
 	}
-	if err := mendBegun(o.root()); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, fmt.Errorf("clear away what an earlier engine left in %s: %w", o.root(), err)
 	}
 	if err := makeRoot(o); err != nil {
 		return nil, err
