@@ -10,7 +10,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
-	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -20,8 +19,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/kilnbuild/kiln/config"
 	"github.com/kilnbuild/kiln/exec/buildkit"
@@ -217,7 +214,7 @@ func TestTLS(t *testing.T) {
 		{"no such file", buildkit.DialOptions{Addr: secure, TLS: with(func(f *buildkit.TLSFiles) { f.CA = file("nosuch") })}, "read the authority's certificate"},
 		{"no certificate in it", buildkit.DialOptions{Addr: secure, TLS: with(func(f *buildkit.TLSFiles) { f.CA = file("ca.key") })}, "holds no certificate"},
 		{"key without certificate", buildkit.DialOptions{Addr: secure, TLS: with(func(f *buildkit.TLSFiles) { f.Cert = "" })}, "a key its certificate"},
-		{"nobody", buildkit.DialOptions{Addr: "tcp://" + unheard(t)}, "nobody listens there"},
+		{"nobody", buildkit.DialOptions{Addr: "tcp://127.0.0.1:1"}, "nobody listens there"},
 		{"silence", buildkit.DialOptions{Addr: "tcp://" + silent.Addr().String(), Timeout: 2 * time.Second}, "accepts the connection but does not answer"},
 		{"no socket", buildkit.DialOptions{Addr: "unix://" + file("none.sock")}, "there is no such socket"},
 		{"no address", buildkit.DialOptions{Addr: "somewhere"}, `"somewhere" is not an address`},
@@ -228,24 +225,6 @@ func TestTLS(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) { wantNoDaemon(t, tt.o, tt.want) })
 	}
-}
-
-// unheard returns an address at which nobody listens, nor can begin to.
-func unheard(t *testing.T) string {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	at, err := unix.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf("127.0.0.1:%d", at.(*unix.SockaddrInet4).Port)
 }
 
 // TestDialer uses connections that somebody else makes.
