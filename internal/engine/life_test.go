@@ -16,6 +16,8 @@ import (
 	control "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/sys/mountinfo"
 	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/kilnbuild/kiln/internal/testenv/freeze"
 )
 
 func TestStartsAtOnceGiveOneEngine(t *testing.T) {
@@ -311,9 +313,7 @@ func TestTerminatedEngineFinishesBuilds(t *testing.T) {
 func TestFrozenEngine(t *testing.T) {
 	o := newOptions(t)
 	pid := connect(t, o).Status.PID
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	freeze.Process(t, pid)
 	t.Cleanup(func() { syscall.Kill(pid, syscall.SIGCONT) })
 	_, err := Connect(t.Context(), o)
 	if !errors.Is(err, errSilent) || !strings.Contains(err.Error(), "kiln engine stop --force") {

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/kilnbuild/kiln/internal/engine"
+	"github.com/kilnbuild/kiln/internal/testenv/freeze"
 )
 
 // shared is the engine of the test binary: one for all tests, started by the
@@ -109,9 +110,14 @@ func Start(t testing.TB, settings ...string) *Daemon {
 	return d
 }
 
-// Signal sends a signal to the engine; one that is gone is not an error.
+// Signal sends a signal to the engine; one that is gone is not an error. After
+// SIGSTOP it has stopped, all of it.
 func (d *Daemon) Signal(t testing.TB, sig syscall.Signal) {
 	t.Helper()
+	if sig == syscall.SIGSTOP {
+		freeze.Process(t, d.PID)
+		return
+	}
 	if sig == syscall.SIGKILL {
 		d.killed.Store(true)
 	}
