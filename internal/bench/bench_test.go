@@ -51,6 +51,10 @@ func TestMeasure(t *testing.T) {
 	if err != nil || s.runs != 3 || s.wall < 20*time.Millisecond || s.rss == 0 {
 		t.Errorf("got %+v, %v", s, err)
 	}
+	b.steady = time.Hour
+	if s, err := b.measure(t.Context(), t.TempDir(), []string{"true"}, nil); err != nil || s.runs != 15 || b.noteRuns(s) != "" {
+		t.Errorf("short runs: got %+v, %v", s, err)
+	}
 	b.limit = 30 * time.Millisecond
 	if s, err := b.measure(t.Context(), t.TempDir(), []string{"sleep", "0.02"}, nil); err != nil || s.runs >= 3 || b.noteRuns(s) == "" {
 		t.Errorf("over the limit: got %+v, %v", s, err)
