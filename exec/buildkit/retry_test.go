@@ -178,7 +178,8 @@ func TestNetworkErrors(t *testing.T) {
 	}
 }
 
-// prune empties the cache of an engine.
+// prune empties the cache of an engine that nothing is built on: what is in use
+// it would keep.
 func prune(t *testing.T, addr string) {
 	t.Helper()
 	c, err := client.New(t.Context(), addr)
@@ -186,6 +187,7 @@ func prune(t *testing.T, addr string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	unused(t, c)
 	if err := c.Prune(t.Context(), nil, client.PruneAll); err != nil {
 		t.Fatal(err)
 	}

@@ -91,9 +91,8 @@ func (w *readWatch) read(t *testing.T) map[string]int {
 	}
 }
 
-// released waits until the package's engine has let go of what was uploaded,
-// which it does a moment after the end of a run: what is in use cannot be
-// brought up to date, and is uploaded anew.
+// released waits until the package's engine has let go of what was uploaded:
+// what is in use cannot be brought up to date, and is uploaded anew.
 func released(t *testing.T) {
 	t.Helper()
 	c, err := client.New(t.Context(), testenv.Engine(t))
@@ -101,8 +100,15 @@ func released(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	unused(t, c, client.WithFilter([]string{"type==" + string(client.UsageRecordTypeLocalSource)}))
+}
+
+// unused waits until a daemon uses none of its records. It lets go of those
+// of a run a moment after the end of that, each in a goroutine of its own.
+func unused(t *testing.T, c *client.Client, opts ...client.DiskUsageOption) {
+	t.Helper()
 	for limit := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		list, err := c.DiskUsage(t.Context(), client.WithFilter([]string{"type==" + string(client.UsageRecordTypeLocalSource)}))
+		list, err := c.DiskUsage(t.Context(), opts...)
 		if err != nil {
 			t.Fatal(err)
 		}
