@@ -323,14 +323,25 @@ func TestHijackEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	e.dial = func(ctx context.Context) (net.Conn, error) {
+	dial := func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, "tcp", l.Addr().String())
+		return d.DialContext(context.WithoutCancel(ctx), "tcp", l.Addr().String())
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := e.BuildKit(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("error is %v", err)
+	late := func(ctx context.Context) (net.Conn, error) { // the time is up before anything is asked
+		conn, err := dial(ctx)
+		if err == nil {
+			<-ctx.Done()
+			err = conn.Close()
+		}
+		return conn, err
+	}
+	for name, dial := range map[string]func(context.Context) (net.Conn, error){"says nothing": dial, "connects late": late} {
+		e.dial = dial
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if _, err := e.BuildKit(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("one that %s: error is %v", name, err)
+		}
 	}
 }
 

@@ -61,11 +61,11 @@ func upgrade(ctx context.Context, conn net.Conn, path, proto string, meta map[st
 	}
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", proto)
-	if err := req.Write(conn); err != nil {
-		return nil, err
-	}
 	r := bufio.NewReader(conn)
-	resp, err := http.ReadResponse(r, req)
+	var resp *http.Response
+	if err = req.Write(conn); err == nil {
+		resp, err = http.ReadResponse(r, req)
+	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, context.Cause(ctx)
