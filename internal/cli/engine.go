@@ -198,11 +198,12 @@ func engineStopCommand(a *app) *cobra.Command {
 }
 
 // isAtWork reports whether the engine is in use, and still is a moment later:
-// it may not have noticed yet that a kiln has ended.
+// it may not have noticed yet that a kiln has ended. The moment is counted in
+// its answers, and not by a clock: one that is held up notices nothing.
 func isAtWork(ctx context.Context, o engine.Options, s engine.Status) bool {
-	for end := time.Now().Add(300 * time.Millisecond); s.Uses > 0; {
-		if time.Now().After(end) {
-			return true
+	for range 30 {
+		if s.Uses == 0 {
+			return false
 		}
 		time.Sleep(10 * time.Millisecond)
 		var err error
@@ -210,7 +211,7 @@ func isAtWork(ctx context.Context, o engine.Options, s engine.Status) bool {
 			return false // as Stop will tell
 		}
 	}
-	return false
+	return s.Uses > 0
 }
 
 func engineLogsCommand(a *app) *cobra.Command {
