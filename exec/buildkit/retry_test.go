@@ -187,7 +187,7 @@ func prune(t *testing.T, addr string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	unused(t, c)
+	unused(t, c, func(*client.UsageInfo) bool { return true })
 	if err := c.Prune(t.Context(), nil, client.PruneAll); err != nil {
 		t.Fatal(err)
 	}
