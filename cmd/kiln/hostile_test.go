@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,7 +23,7 @@ import (
 const (
 	mostMemory  = 1 << 30
 	mostAddress = 16 << 30
-	mostTime    = time.Minute
+	mostTime    = patience
 )
 
 // A watched is a folder "work" with a definition, beside a folder "outside"
