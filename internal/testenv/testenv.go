@@ -26,6 +26,10 @@ import (
 	"github.com/kilnbuild/kiln/internal/testenv/freeze"
 )
 
+// patience bounds the start and the end of an engine: far longer than either
+// takes on a busy machine.
+const patience = 2 * time.Minute
+
 // shared is the engine of the test binary: one for all tests, started by the
 // first that asks.
 var shared struct {
@@ -152,7 +156,7 @@ func start(settings ...string) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	e, err := engine.Connect(ctx, o)
 	if err != nil {
@@ -164,10 +168,11 @@ func start(settings ...string) (*Daemon, error) {
 
 func (d *Daemon) end() error {
 	d.held.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if d.killed.Load() {
-		for syscall.Kill(d.PID, 0) == nil && ctx.Err() == nil {
+		// Not for ever: by now the number may be another process's.
+		for until := time.Now().Add(patience / 4); syscall.Kill(d.PID, 0) == nil && time.Now().Before(until); {
 			time.Sleep(5 * time.Millisecond)
 		}
 		// A new engine clears away what that one left: mounts, processes.

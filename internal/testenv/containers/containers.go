@@ -69,12 +69,12 @@ func (c *Tools) Start(ready func() error, program string, args ...string) {
 		_ = cmd.Process.Signal(os.Interrupt)
 		select {
 		case <-ended:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			_ = cmd.Process.Kill()
 			<-ended
 		}
 	})
-	limit := time.After(time.Minute)
+	limit := time.After(2 * time.Minute)
 	for {
 		err := ready()
 		if err == nil {

@@ -23,7 +23,8 @@ func Process(t testing.TB, pid int) {
 		}
 		return
 	}
-	for end := time.Now().Add(time.Minute); !isFrozen(pid); time.Sleep(time.Millisecond) {
+	// Twice, for a thread that was begun while the others were looked at.
+	for end := time.Now().Add(time.Minute); !isFrozen(pid) || !isFrozen(pid); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("process %d has not stopped within a minute", pid)
 		}
