@@ -29,7 +29,7 @@ dest=$(cd "$1" && pwd)
 draws() {
 	page='data:text/html,<title>drawn</title><p>text'
 	rm -rf "$dest/profile" # of a run that was killed, and locked
-	timeout 60 "$1" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage \
+	timeout 180 "$1" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage \
 		--user-data-dir="$dest/profile" --dump-dom "$page" 2>"$dest/log" | grep -q '<title>drawn</title>'
 	drawn=$?
 	rm -rf "$dest/profile"
