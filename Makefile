@@ -42,7 +42,7 @@ test: doctor build tools ## run every test: unit, script, race, integration, exa
 	@sh scripts/docker.sh .cache/docker
 	@sh scripts/tmux.sh .cache/tmux
 	@sh scripts/containers.sh .cache/containers
-	$(GO) run ./internal/testcount -skips testdata/skips.txt -- -race -p $(JOBS) -timeout 40m $(PKGS)
+	$(GO) run ./internal/testcount -skips testdata/skips.txt -- -race -p $(JOBS) -timeout 90m $(PKGS)
 
 lint: can-build ## check format, go vet, staticcheck, go.mod
 	@sh scripts/lint.sh
