@@ -236,12 +236,8 @@ func solveUntilPrint(t *testing.T, c *client.Client, steps ...step) <-chan error
 }
 
 // patience bounds each wait: far longer than any takes on a busy machine, and
-// short enough for a hang to be told by the test that hangs. Soon is for what
-// must not wait for one of the engine's own limits of time.
-const (
-	patience = time.Minute
-	soon     = 20 * time.Second
-)
+// short enough for a hang to be told by the test that hangs.
+const patience = time.Minute
 
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()

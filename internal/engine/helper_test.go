@@ -39,7 +39,7 @@ func helperMain(mode string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience) // for all that it does
 	defer cancel()
 	var a answer
 	switch mode {
@@ -50,18 +50,18 @@ func helperMain(mode string) int {
 	case "in-process":
 		a, err = helpBuild(ctx, InProcess, o, run("status"))
 	case "sleep": // until it is killed
-		a, err = helpBuild(ctx, Connect, o, run("sleep", "1m"))
+		a, err = helpBuild(ctx, Connect, o, run("sleep", "10m", mode))
 	case "sleep-as-user":
-		a, err = helpBuild(ctx, Connect, o, step{args: []string{"/step", "sleep", "1m", "as", "user"}, options: []llb.RunOption{llb.User("1234")}})
+		a, err = helpBuild(ctx, Connect, o, step{args: []string{"/step", "sleep", "10m", mode}, options: []llb.RunOption{llb.User("1234")}})
 	case "sleep-in-process":
-		a, err = helpBuild(ctx, InProcess, o, run("sleep", "1m"))
+		a, err = helpBuild(ctx, InProcess, o, run("sleep", "10m", mode))
 	case "stop":
 		err = Stop(ctx, o, true)
 	case "lock":
 		f, lockErr := lockState(ctx, o, time.Second)
 		if err = lockErr; err == nil {
 			fmt.Println("locked")
-			time.Sleep(time.Minute)
+			<-ctx.Done() // or until it is killed
 			f.Close()
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -111,18 +112,22 @@ func TestKilledEngineIsSucceeded(t *testing.T) {
 	c := newClient(t, e)
 	mustSolve(t, c, run("status"))
 	ended := solveUntilPrint(t, c, run("sleep", "10m", "killed"))
-	sleeper := findProcess(t, "/step", "10m", "killed")
-	killed := time.Now()
+	sleeper := findProcess(t, "/step", "sleep", "10m", "killed")
 	if err := syscall.Kill(e.Status.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-e.Lost():
-	case <-time.After(soon):
+	case <-time.After(patience):
 		t.Error("Lost is not closed")
 	}
-	if err := <-ended; err == nil || time.Since(killed) > soon {
-		t.Errorf("the build ended with %v after %s", err, time.Since(killed))
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("the build succeeded")
+		}
+	case <-time.After(patience):
+		t.Error("the build goes on without its engine")
 	}
 	if isGone(sleeper) {
 		t.Log("the RUN process ended with its engine") // else it is the next engine's to end
@@ -149,10 +154,7 @@ func findProcess(t *testing.T, args ...string) int {
 	t.Helper()
 	for _, path := range globProc(t, "cmdline") {
 		b, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(b), strings.Join(args[1:], "\x00")) {
-			continue
-		}
-		if list := splitNul(b); list[0] == args[0] {
+		if err == nil && slices.Equal(splitNul(b), args) {
 			var pid int
 			fmt.Sscanf(path, "/proc/%d/", &pid)
 			return pid
@@ -274,7 +276,7 @@ func TestStopByForceEndsBuilds(t *testing.T) {
 	o := newOptions(t)
 	e := connect(t, o)
 	ended := solveUntilPrint(t, newClient(t, e), run("sleep", "10m", "forced"))
-	sleeper := findProcess(t, "/step", "10m", "forced")
+	sleeper := findProcess(t, "/step", "sleep", "10m", "forced")
 	begin := time.Now()
 	if err := Stop(t.Context(), o, true); err != nil {
 		t.Fatal(err)
@@ -382,7 +384,7 @@ func TestInProcessExcludesOthers(t *testing.T) {
 	if _, err := Connect(t.Context(), o); !errors.Is(err, ErrLocked) {
 		t.Errorf("Connect beside an engine in process: %v", err)
 	}
-	if d := time.Since(begin); d > soon { // not lockWait
+	if d := time.Since(begin); d >= lockWait { // otherWait is enough
 		t.Errorf("that took %s", d)
 	}
 	if s, err := Query(t.Context(), o); err != nil || !s.Running || !s.InProcess || os.Geteuid() == 0 && s.PID != other.Process.Pid {
@@ -392,7 +394,7 @@ func TestInProcessExcludesOthers(t *testing.T) {
 		t.Errorf("Stop: %v", err)
 	}
 	// Killed, it leaves what the next engine clears away.
-	sleeper := findProcess(t, "/step", "sleep", "1m")
+	sleeper := findProcess(t, "/step", "sleep", "10m", "sleep-in-process")
 	other.Process.Kill()
 	other.Wait()
 	connect(t, o)
@@ -406,7 +408,7 @@ func TestKilledKiln(t *testing.T) {
 	o := newOptions(t)
 	e := connect(t, o)
 	kiln := startHelper(t, helper(o, "sleep"))
-	sleeper := findProcess(t, "/step", "sleep", "1m")
+	sleeper := findProcess(t, "/step", "sleep", "10m", "sleep")
 	kiln.Process.Kill()
 	kiln.Wait()
 	eventually(t, "its RUN process ends", func() bool { return isGone(sleeper) })

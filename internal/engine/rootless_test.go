@@ -235,7 +235,7 @@ func TestRootless(t *testing.T) {
 	if a, err := ask(t, u.kiln("connect", u.path())); err != nil || !strings.Contains(a.Error, ErrLocked.Error()) {
 		t.Errorf("beside an engine in process: %v, %+v", err, a)
 	}
-	sleeper := findProcess(t, "/step", "sleep", "1m")
+	sleeper := findProcess(t, "/step", "sleep", "10m", "sleep-in-process")
 	other.Process.Kill()
 	other.Wait()
 	eventually(t, "the engine of the killed kiln ends", func() bool {
@@ -252,7 +252,7 @@ func TestRootless(t *testing.T) {
 func (u *rootlessUser) testKilled(t *testing.T, pid int) {
 	t.Helper()
 	startHelper(t, u.kiln("sleep-as-user", u.path()))
-	sleeper := findProcess(t, "/step", "sleep", "1m", "as", "user")
+	sleeper := findProcess(t, "/step", "sleep", "10m", "sleep-as-user")
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

@@ -24,11 +24,17 @@ func mountTmpfs(t *testing.T, megabytes int) string {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%dm,mode=700", megabytes)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { // after the engine's own, which come later
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Errorf("unmount the small disk: %v", err)
-			unix.Unmount(dir, unix.MNT_DETACH)
-		}
+	// After the engine's own, which come later. The kernel lets go of what a
+	// process had open, and of mounts over the disk, when it comes to it.
+	t.Cleanup(func() {
+		defer unix.Unmount(dir, unix.MNT_DETACH)
+		eventually(t, "nothing uses the small disk", func() bool {
+			err := unix.Unmount(dir, 0)
+			if err != nil && err != unix.EBUSY {
+				t.Fatalf("unmount the small disk: %v", err)
+			}
+			return err == nil
+		})
 	})
 	return dir
 }
