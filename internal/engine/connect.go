@@ -241,7 +241,7 @@ func findAt(ctx context.Context, path string) (*found, error) {
 	if err != nil {
 		return nil, err
 	}
-	call, cancel := context.WithTimeout(ctx, answerWait)
+	call, cancel := untilSilent(ctx)
 	defer cancel()
 	var m wrapperspb.BytesValue
 	if err := conn.Invoke(call, methodStatus, &emptypb.Empty{}, &m); err != nil {
@@ -291,7 +291,9 @@ func (f *found) attach(ctx context.Context) (*Engine, error) {
 // openStream attaches and reads the status that comes first. It calls cancel
 // if that takes too long.
 func openStream(ctx context.Context, conn *grpc.ClientConn, cancel func()) (grpc.ClientStream, Status, error) {
-	late := time.AfterFunc(answerWait, cancel)
+	waiting, done := untilSilent(ctx)
+	defer done()
+	late := context.AfterFunc(waiting, cancel)
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, methodAttach)
 	if err != nil {
 		return nil, Status{}, err
@@ -303,11 +305,30 @@ func openStream(ctx context.Context, conn *grpc.ClientConn, cancel func()) (grpc
 	if err := stream.RecvMsg(&m); err != nil {
 		return nil, Status{}, err
 	}
-	if !late.Stop() {
+	if !late() {
 		return nil, Status{}, context.DeadlineExceeded
 	}
 	s, err := unpackStatus(&m)
 	return stream, s, err
+}
+
+// untilSilent returns a context that ends when an engine has had answerWait to
+// answer. That is counted in naps: where the whole machine stood still for a
+// while, the engine did, too, and this is one of them.
+func untilSilent(ctx context.Context) (context.Context, context.CancelFunc) {
+	const naps = 20
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		for range naps {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(answerWait / naps):
+			}
+		}
+	}()
+	return ctx, cancel
 }
 
 // dialService opens the engine's own service. The socket is tried first, so

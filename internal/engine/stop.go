@@ -69,7 +69,7 @@ func tellStop(ctx context.Context, path string, force bool) error {
 		return err
 	}
 	defer conn.Close()
-	call, cancel := context.WithTimeout(ctx, answerWait)
+	call, cancel := untilSilent(ctx)
 	defer cancel()
 	if err := conn.Invoke(call, methodStop, wrapperspb.Bool(force), &emptypb.Empty{}); err != nil {
 		return tellSilence(ctx, path, err)

@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,6 +42,27 @@ func TestFirstUseIsAwaited(t *testing.T) {
 		time.Sleep(firstUse)
 		if !unused.refuseIfIdle(idle) {
 			t.Error("one whose starter is gone waits for ever")
+		}
+	})
+}
+
+// An engine has its time to answer, and no more than the caller.
+func TestSilenceIsBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		waiting, done := untilSilent(t.Context())
+		defer done()
+		<-waiting.Done()
+		if took := time.Since(began); took != answerWait {
+			t.Errorf("an engine has %v to answer, want %v", took, answerWait)
+		}
+		caller, end := context.WithCancel(t.Context())
+		waiting, done = untilSilent(caller)
+		defer done()
+		end()
+		<-waiting.Done()
+		if took := time.Since(began); took != answerWait {
+			t.Errorf("the caller's end is awaited for %v", took-answerWait)
 		}
 	})
 }
