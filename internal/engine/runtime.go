@@ -66,11 +66,15 @@ func runtimeCandidates() []string {
 	return list
 }
 
+// runtimeWait is how long a runtime may take to say what it is: it may have to
+// be read from a slow disk on a busy machine.
+const runtimeWait = 40 * time.Second
+
 // checkRuntime reports what keeps a runtime from running BuildKit's steps: no
 // seccomp, or an older crun that doesn't know the flag --keep, which BuildKit
 // gives it.
 func checkRuntime(ctx context.Context, path string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, runtimeWait)
 	defer cancel()
 	version, err := output(ctx, path, "--version")
 	if err != nil {
