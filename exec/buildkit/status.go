@@ -338,19 +338,21 @@ func (r *router) caution(node string, w *client.VertexWarning) *exec.Caution {
 	return c
 }
 
-// settleTime is how long the end of a failed step may come after its error. Of
-// a step that another run has done it does not come at all.
-const settleTime = 3 * time.Second
+// The end of a failed step may come after its error, by settleTurns times
+// settleTurn. Of a step that another run has done it does not come at all.
+// Turns are counted, not time: a machine that stood still has heard nothing.
+const (
+	settleTurn  = 5 * time.Millisecond
+	settleTurns = 600
+)
 
 // settle waits, not for long, until the end of a failed step was told: the
 // error of a solve overtakes the log of the step.
 func (r *router) settle(ctx context.Context, d digest.Digest) (exec.Vertex, []byte) {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
-	for {
+	for turn := 0; ; turn++ {
 		r.mu.Lock()
 		v, t := r.known[d], r.tails[d]
-		if v.Error != "" || ctx.Err() != nil {
+		if v.Error != "" || turn == settleTurns || ctx.Err() != nil {
 			defer r.mu.Unlock()
 			if t == nil {
 				return v, nil
@@ -360,7 +362,7 @@ func (r *router) settle(ctx context.Context, d digest.Digest) (exec.Vertex, []by
 		r.mu.Unlock()
 		select {
 		case <-ctx.Done():
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(settleTurn):
 		}
 	}
 }
