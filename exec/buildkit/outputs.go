@@ -234,6 +234,11 @@ func (e *output) create() (io.WriteCloser, error) {
 // discard removes what was written of outputs that failed.
 func (o *outputs) discard() {
 	for _, e := range o.list {
+		if e.Type == client.ExporterLocal && e.temp.at() != "" { // see Close
+			o.s.mu.Lock()
+			o.s.givenUp = append(o.s.givenUp, e.dest)
+			o.s.mu.Unlock()
+		}
 		e.temp.discard()
 		if e.load != nil {
 			e.load.abort()

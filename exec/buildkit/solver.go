@@ -101,6 +101,7 @@ type Solver struct {
 	opened  []*openBuild             // that hold results
 	caches  map[string]content.Store // of cache sources and layouts, for the sessions
 	engines map[string]Engine        // that images are loaded into, by Docker context
+	givenUp []string                 // directories that were to be written
 }
 
 // maxExports is how many exports run at once: more would overrun a slow
@@ -249,6 +250,11 @@ func (s *Solver) Close() error {
 		// when the connection is closed.
 	}
 	s.router.close(left())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, dest := range s.givenUp { // in case a late daemon has begun them again
+		sweepTemps(dest)
+	}
 	return nil
 }
 
