@@ -80,7 +80,7 @@ func TestHelpers(t *testing.T) {
 func wantNoDaemon(t *testing.T, o buildkit.DialOptions, want string) {
 	t.Helper()
 	if o.Timeout == 0 {
-		o.Timeout = time.Minute
+		o.Timeout = 5 * time.Minute
 	}
 	begin := time.Now()
 	conn, err := buildkit.Dial(t.Context(), o)
@@ -91,7 +91,7 @@ func wantNoDaemon(t *testing.T, o buildkit.DialOptions, want string) {
 	if !errors.Is(err, buildkit.ErrNoDaemon) || !strings.Contains(err.Error(), want) {
 		t.Errorf("error is %v\nwant %q", err, want)
 	}
-	if took := time.Since(begin); took > 30*time.Second && o.Timeout > 30*time.Second {
+	if took := time.Since(begin); took > 4*time.Minute {
 		t.Errorf("took %v", took)
 	}
 }

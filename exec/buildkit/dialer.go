@@ -205,7 +205,7 @@ func (d *dialer) wantsTLS(ctx context.Context) bool {
 	if !strings.HasPrefix(d.opt.Addr, "tcp://") || d.opt.Dialer != nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	c, err := d.raw(ctx)
 	if err != nil {

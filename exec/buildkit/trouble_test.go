@@ -18,7 +18,7 @@ import (
 // sleeper is a context whose build sleeps after it has said so.
 func sleeper(t *testing.T) string {
 	return withBusybox(t, files(t, t.TempDir(), map[string]string{
-		"Dockerfile": busyboxLines + "ARG N\nRUN echo sleeping; sleep 60\n",
+		"Dockerfile": busyboxLines + "ARG N\nRUN echo sleeping; sleep 300\n",
 	}))
 }
 
@@ -65,7 +65,7 @@ func TestDaemonKilled(t *testing.T) {
 		if !errors.Is(err, buildkit.ErrDaemonLost) {
 			t.Errorf("frontend=%t: error is %v", frontend, err)
 		}
-		if took := killed.since(); took > 40*time.Second { // the step takes 60 s
+		if took := killed.since(); took > 200*time.Second { // the step takes 300 s
 			t.Errorf("frontend=%t: told after %v", frontend, took)
 		}
 		t.Logf("after %v: %v", killed.since(), err)
@@ -84,7 +84,7 @@ func TestDaemonFrozen(t *testing.T) {
 	t.Cleanup(func() { conn.Close() })
 	var frozen moment
 	s := &session{conn: conn, dir: dir, targets: []*config.Target{{Name: "app", Args: kv("N", "2")}},
-		opt:  buildkit.Options{Health: buildkit.Health{Every: 100 * time.Millisecond, Limit: 4 * time.Second}},
+		opt:  buildkit.Options{Health: buildkit.Health{Every: 100 * time.Millisecond, Limit: 10 * time.Second}},
 		sink: afterLog(func() { frozen.set(); d.Signal(t, syscall.SIGSTOP) })}
 	_, err = s.run(t, t.Context())
 	if !errors.Is(err, buildkit.ErrDaemonLost) {
@@ -96,7 +96,7 @@ func TestDaemonFrozen(t *testing.T) {
 		}
 	}
 	// A question may have been on its way when it froze.
-	if took := frozen.since(); took > 40*time.Second || took < time.Second {
+	if took := frozen.since(); took > 200*time.Second || took < time.Second {
 		t.Errorf("told after %v", took)
 	}
 	t.Logf("after %v: %v", frozen.since(), err)
@@ -146,7 +146,7 @@ func TestInterrupted(t *testing.T) {
 				t.Errorf("frontend=%t: %s is %v: %v", frontend, name, o.Status, o.Err)
 			}
 		}
-		if took := at.since(); took > 40*time.Second { // the step takes 60 s
+		if took := at.since(); took > 200*time.Second { // the step takes 300 s
 			t.Errorf("frontend=%t: ended after %v", frontend, took)
 		}
 	}
@@ -155,7 +155,7 @@ func TestInterrupted(t *testing.T) {
 // TestFailFast: the first failure cancels the others' steps.
 func TestFailFast(t *testing.T) {
 	dir := withBusybox(t, files(t, t.TempDir(), map[string]string{
-		"Dockerfile": busyboxLines + "ARG N\nRUN echo $N; sleep 60\n",
+		"Dockerfile": busyboxLines + "ARG N\nRUN echo $N; sleep 300\n",
 		"bad":        busyboxLines + "RUN sleep 1; exit 4\n",
 	}))
 	s := &session{dir: dir, targets: []*config.Target{{Name: "slow", Args: kv("N", "ff")}, {Name: "bad", Dockerfile: "bad"}}}
@@ -168,7 +168,7 @@ func TestFailFast(t *testing.T) {
 	if out["slow"].Status != exec.Cancelled || out["bad"].Status != exec.Failed {
 		t.Errorf("slow %v, bad %v", out["slow"].Status, out["bad"].Status)
 	}
-	if took := time.Since(begin); took > 40*time.Second {
+	if took := time.Since(begin); took > 200*time.Second {
 		t.Errorf("took %v", took)
 	}
 }
