@@ -118,7 +118,7 @@ type shell struct {
 
 func newShell(t *testing.T) *shell {
 	env := append(os.Environ(), engineEnv(t)...)
-	return &shell{t, t.TempDir(), append(env, "PATH="+program(t)+":"+os.Getenv("PATH"), "TAG=", "LC_ALL=C", "GITHUB_ACTIONS=", "GITLAB_CI=")}
+	return &shell{t, t.TempDir(), append(env, "PATH="+program(t)+":"+os.Getenv("PATH"), "TAG=", "LC_ALL=C", "GITHUB_ACTIONS=", "GITLAB_CI=", "NO_COLOR=")}
 }
 
 func (s *shell) write(name, text string) {
@@ -163,7 +163,7 @@ func normal(s string) string {
 	for _, r := range []struct{ re, by string }{
 		{`sha256:[0-9a-f]{64}`, "DIGEST"},
 		{`\b[0-9a-f]{12}\b`, "DIGEST"},
-		{`\b[0-9]+\.[0-9]s\b`, "TIME"},
+		{`\b([0-9]+m[0-9]{2}s|[0-9]+\.[0-9]s)\b`, "TIME"},
 		{` +`, " "},
 	} {
 		s = regexp.MustCompile(r.re).ReplaceAllString(s, r.by)
