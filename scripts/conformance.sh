@@ -29,7 +29,7 @@ fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-python3 "$corpus/check.py" --tool "'$kiln' build" --show 100000 >"$work/out" 2>&1 || true
+python3 "$corpus/check.py" --tool "'$kiln' build" --timeout 300 --show 100000 >"$work/out" 2>&1 || true
 grep -q '^pass ' "$work/out" || { # check.py itself failed
 	cat "$work/out" >&2
 	exit 1
