@@ -45,14 +45,16 @@ func (k *Keyboard) Close() error {
 }
 
 // How long to wait in the background before another look, for the rest of a
-// key that comes in pieces, for being stopped, and then for the signal of going
-// on, which a busy machine may bring late.
+// key that comes in pieces, and for being stopped.
 const (
 	lookAgain    = time.Second
 	restOfAKey   = 50 * time.Millisecond
 	beingStopped = 200 * time.Millisecond
-	goingOn      = 2 * time.Second
 )
+
+// goingOn is how often as long as for being stopped the signal of going on is
+// waited for, which a busy machine may bring late.
+const goingOn = 10
 
 // A reading is the state of a keyboard while it is read.
 type reading struct {
@@ -163,13 +165,14 @@ func (r *reading) signal(s os.Signal) {
 }
 
 // awaitContinue returns when the program was stopped and goes on. It may be
-// stopped only after the first wait has begun, which then is over at once.
+// stopped only a while after it asked for that: the wait that has begun by then
+// is over as soon as it goes on, and the signal may come in the next.
 func (r *reading) awaitContinue() {
-	for _, d := range []time.Duration{beingStopped, goingOn} {
+	for range 1 + goingOn {
 		select {
 		case <-r.signals:
 			return
-		case <-time.After(d):
+		case <-time.After(beingStopped):
 		}
 	}
 }
