@@ -115,6 +115,7 @@ func Open(ctx context.Context, conn *Conn, g *graph.Graph, o Options) (*Solver, 
 	if o.Getenv == nil {
 		o.Getenv = func(string) string { return "" }
 	}
+	receiveSteadily()
 	o.Lower.Stored = o.Store != nil
 	o.Frontend = o.Frontend || o.Record != RecordNone
 	s := &Solver{
