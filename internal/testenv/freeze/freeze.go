@@ -23,11 +23,18 @@ func Process(t testing.TB, pid int) {
 		}
 		return
 	}
+	end := time.Now().Add(time.Minute)
 	// Twice, for a thread that was begun while the others were looked at.
-	for end := time.Now().Add(time.Minute); !isFrozen(pid) || !isFrozen(pid); time.Sleep(time.Millisecond) {
+	for looks := 0; looks < 2; {
+		if isFrozen(pid) {
+			looks++
+			continue
+		}
 		if time.Now().After(end) {
 			t.Fatalf("process %d has not stopped within a minute", pid)
 		}
+		looks = 0
+		time.Sleep(time.Millisecond)
 	}
 }
 
