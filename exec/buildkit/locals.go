@@ -67,7 +67,7 @@ func (l *locals) dir(path string) (*localDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := l.add(real, filepath.Base(real), real, files)
+	d, err := l.add(real, filepath.Base(real), real, presentFS{files})
 	if err == nil {
 		l.byPath[path], l.byPath[real] = d, d
 	}
