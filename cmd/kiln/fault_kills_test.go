@@ -137,7 +137,7 @@ func (s *shell) runningEngine() int {
 // buildHundred builds and returns the digests, by target.
 func (s *shell) buildHundred(env string) map[string]string {
 	s.t.Helper()
-	out := s.run(env + " kiln build --allow 'fs.read=*' --progress=quiet --json 2>&1")
+	out := s.run(env + " kiln build --allow 'fs.read=*' --progress=quiet --json 2>err || cat err")
 	digests := map[string]string{}
 	for line := range strings.Lines(out) {
 		var r struct{ Target, Digest string }

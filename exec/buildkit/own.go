@@ -206,6 +206,11 @@ func (s *Solver) buildOwn(ctx context.Context, j *job, gw gateway.Client, fed *f
 	}
 	req := gateway.SolveRequest{Frontend: j.req.Frontend, FrontendOpt: maps.Clone(attrs), FrontendInputs: fed.inputs, Evaluate: true}
 	res, err := gw.Solve(ctx, req)
+	if isLost(err) { // in what only the frontend knows
+		s.warnOfLost(j, "all its steps")
+		req.FrontendOpt["no-cache"] = ""
+		res, err = gw.Solve(ctx, req)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -95,8 +95,10 @@ func (s *Solver) solveOne(ctx context.Context, j *job, gw gateway.Client, def *p
 	if err := unsupported(def, gw.BuildOpts().LLBCaps); err != nil {
 		return nil, err
 	}
-	s.router.claim(j.name, def)
-	s.opt.Trail.claim(s, j, def)
-	_, err = gw.Solve(ctx, gateway.SolveRequest{Definition: def, Evaluate: true, CacheImports: j.cacheIn})
-	return def, err
+	return s.keepFinding(j, def, func(def *pb.Definition) error {
+		s.router.claim(j.name, def)
+		s.opt.Trail.claim(s, j, def)
+		_, err := gw.Solve(ctx, gateway.SolveRequest{Definition: def, Evaluate: true, CacheImports: j.cacheIn})
+		return err
+	})
 }
