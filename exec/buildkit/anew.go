@@ -45,6 +45,14 @@ func (a *anew) has(dgst string) (this, any bool) {
 // mark is what makes a step another for the daemon, which ignores it.
 const mark = "kiln.again"
 
+// putMark makes op another for the daemon. It may have several marks.
+func putMark(op *pb.Op, mark string) {
+	if op.Constraints == nil {
+		op.Constraints = &pb.WorkerConstraints{}
+	}
+	op.Constraints.Filter = append(op.Constraints.Filter, mark)
+}
+
 // rename returns def with marks in the steps that have failed, as many as it
 // takes. What comes with targets that j reads was built, and stays as it is:
 // with another name it might be built again, and be another.
@@ -52,19 +60,15 @@ func (a *anew) rename(j *job, def *pb.Definition) (*pb.Definition, error) {
 	if _, any := a.has(""); !any {
 		return def, nil
 	}
-	inherited := j.inherited.Load()
 	for changed := true; changed; {
 		var err error
 		changed = false
 		def, err = rewriteOps(def, func(dgst string, op *pb.Op) (bool, error) {
 			failed, _ := a.has(dgst)
-			if !failed || inherited != nil && (*inherited)[dgst] {
+			if !failed || j.inherits(dgst) {
 				return false, nil
 			}
-			if op.Constraints == nil {
-				op.Constraints = &pb.WorkerConstraints{}
-			}
-			op.Constraints.Filter = append(op.Constraints.Filter, mark)
+			putMark(op, mark)
 			changed = true
 			return true, nil
 		})

@@ -52,11 +52,7 @@ func (s *Solver) keepFinding(j *job, def *pb.Definition, solve func(*pb.Definiti
 		if !isLost(err) {
 			return def, err
 		}
-		inherited := map[string]bool{}
-		if ops := j.inherited.Load(); ops != nil {
-			inherited = *ops
-		}
-		again, steps, broken := withoutCache(def, err, inherited)
+		again, steps, broken := withoutCache(j, def, err)
 		if broken != nil || len(steps) == 0 {
 			return def, errors.Join(err, broken)
 		}
@@ -65,17 +61,17 @@ func (s *Solver) keepFinding(j *job, def *pb.Definition, solve func(*pb.Definiti
 	}
 }
 
-// lostMark is what makes a lost step another for the daemon, which ignores it.
+// lostMark is the mark of steps that were lost: see putMark.
 const lostMark = "kiln.lost"
 
 // withoutCache returns def with the steps that were lost ignoring the cache,
 // and the names of these steps. They are those that err names; all if it names
 // none, as the step of the other build may have another name. None is what
-// comes with other targets, or ignored the cache for this reason before.
-func withoutCache(def *pb.Definition, err error, inherited map[string]bool) (*pb.Definition, []string, error) {
+// comes with targets that j reads, or ignored the cache for this reason before.
+func withoutCache(j *job, def *pb.Definition, err error) (*pb.Definition, []string, error) {
 	var all []string // digests, in the order of def
 	_, broken := rewriteOps(def, func(dgst string, op *pb.Op) (bool, error) {
-		if !inherited[dgst] && op.Op != nil && len(op.Inputs) > 0 && !slices.Contains(op.GetConstraints().GetFilter(), lostMark) {
+		if !j.inherits(dgst) && op.Op != nil && len(op.Inputs) > 0 && !slices.Contains(op.GetConstraints().GetFilter(), lostMark) {
 			all = append(all, dgst)
 		}
 		return false, nil
@@ -102,10 +98,7 @@ func withoutCache(def *pb.Definition, err error, inherited map[string]bool) (*pb
 		if !slices.Contains(named, dgst) {
 			return false, nil
 		}
-		if op.Constraints == nil {
-			op.Constraints = &pb.WorkerConstraints{}
-		}
-		op.Constraints.Filter = append(op.Constraints.Filter, lostMark)
+		putMark(op, lostMark)
 		return true, nil
 	})
 	return anew, steps, broken

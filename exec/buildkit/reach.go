@@ -18,9 +18,8 @@ import (
 // confine returns a definition of j without the secrets and SSH agents that j
 // does not have. What another target has put in stays: it is built, and held.
 func (s *Solver) confine(j *job, def *pb.Definition) (*pb.Definition, error) {
-	inherited := j.inherited.Load()
 	return rewriteOps(def, func(dgst string, op *pb.Op) (bool, error) {
-		if inherited != nil && (*inherited)[dgst] {
+		if j.inherits(dgst) {
 			return false, nil
 		}
 		if e := op.GetExec(); e != nil {
@@ -109,4 +108,10 @@ func (j *job) inherit(f *fed) {
 		}
 	}
 	j.inherited.Store(&ops)
+}
+
+// inherits reports whether an operation came with the targets that j reads.
+func (j *job) inherits(dgst string) bool {
+	ops := j.inherited.Load()
+	return ops != nil && (*ops)[dgst]
 }
